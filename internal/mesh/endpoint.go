@@ -20,6 +20,8 @@ const (
 	// refuses the certificate. From two on, Envoy only counts connections that never come about,
 	// because each that does resets the count.
 	failuresToEject = 2
+	// retriesForBackup is added to the retries of a target with a backup. See attempts.
+	retriesForBackup = 2
 	// ejectionTime is how long an endpoint is left out at first. Each further time adds as much.
 	ejectionTime = 5 * time.Second
 	// ejectionInterval is how often Envoy readmits endpoints.
@@ -56,6 +58,17 @@ func endpoints(t egress.Target) []*networking.WorkloadEntry {
 		entries[n] = entry
 	}
 	return entries
+}
+
+// attempts returns how often a request that could not be sent is retried. While a preferred
+// endpoint is not ejected yet, a retry tries the same one again, because of its weight. Such
+// failures can take less time than the ejection, so targets with a backup get additional retries.
+func attempts(t egress.Target) int32 {
+	if byPriority := t.EndpointsByPriority(); t.Retries == 0 ||
+		byPriority[0].Priority == byPriority[len(byPriority)-1].Priority {
+		return t.Retries
+	}
+	return t.Retries + retriesForBackup
 }
 
 // hasAlternatives reports whether an endpoint that can't be reached can be left out. For a single

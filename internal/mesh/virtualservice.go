@@ -54,7 +54,7 @@ func VirtualService(t egress.Target) *networkingv1.VirtualService {
 	virtualService := routing(t)
 	route := virtualService.Spec.Http[0]
 	route.Route = []*networking.HTTPRouteDestination{{Destination: destination(t, SubsetName)}}
-	route.Retries = retries(t.Retries)
+	route.Retries = retries(attempts(t))
 	route.Timeout = duration(t.Timeout)
 	route.Headers = &networking.Headers{
 		Request: &networking.Headers_HeaderOperations{Remove: removedRequestHeaders()},
