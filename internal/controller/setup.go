@@ -255,7 +255,7 @@ func addEgressTargetController(
 func addVerificationController(
 	mgr ctrl.Manager, shared *EgressTargetReconciler, requests requests, options Options,
 ) error {
-	prober := cmp.Or(options.Prober, &verify.Prober{})
+	prober := cmp.Or(options.Prober, &verify.Prober{Sinkhole: options.Policy.Sinkhole})
 	reconciler := &VerificationReconciler{
 		cache:           shared.facts.cache,
 		live:            shared.live,

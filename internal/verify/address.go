@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // refusedAddressError means that a name resolves to an address that a partner can't have.
@@ -23,11 +25,12 @@ func (e *refusedAddressError) Error() string {
 // before the connection, which prevents DNS rebinding. The author of an EgressTarget chooses the
 // host, and the owner of the host chooses the addresses. Without the guard, they could make the
 // controller connect to services of its own Pod and node.
-func guard(allowLoopback bool) func(network, address string, _ syscall.RawConn) error {
+func guard(allowLoopback bool, sinkhole egress.Sinkhole) func(network, address string, _ syscall.RawConn) error {
 	here := surroundings{}
 	if !allowLoopback {
 		here = readSurroundings()
 	}
+	here.sinkhole = sinkhole
 	return func(_, address string, _ syscall.RawConn) error {
 		parsed, err := netip.ParseAddrPort(address)
 		if err != nil {
@@ -47,6 +50,8 @@ type surroundings struct {
 	own []netip.Addr
 	// apiServer is the address of the Service kubernetes. It is invalid outside a cluster.
 	apiServer netip.Addr
+	// sinkhole are the ranges of the sinkhole addresses.
+	sinkhole egress.Sinkhole
 }
 
 // readSurroundings returns the surroundings. It leaves out addresses that can't be read.
@@ -106,9 +111,11 @@ func (s surroundings) plainKind(address netip.Addr) string {
 	// for "this network".
 	case address.IsUnspecified(), within("0.0.0.0/8"):
 		return unspecifiedKind
-	// RFC 1112 §4. It contains the sinkhole addresses, so a resolver with Istio's DNS capture returns
-	// one.
-	case within("240.0.0.0/4"):
+	// A resolver with Istio's DNS capture returns one.
+	case s.sinkhole.Contains(address):
+		return fmt.Sprintf("a sinkhole address (%s)", s.sinkhole)
+	// Istio allocates the first to ServiceEntries. RFC 1112 §4 reserves the second.
+	case within("240.240.0.0/16"), within("255.0.0.0/8"):
 		return "a reserved address (240.0.0.0/4)"
 	// RFC 6890 §2.1 reserves it for protocols. 192.0.0.192 is a metadata service at Oracle.
 	case within("192.0.0.0/24"):

@@ -99,12 +99,12 @@ func TestNamesAreResolvedAndAddressesRefused(t *testing.T) {
 		"a sinkhole address": {
 			records:  map[string][]string{host + ".": {"241.0.0.1"}},
 			loopback: true,
-			want:     refusedFor("241.0.0.1 is a reserved address (240.0.0.0/4)"),
+			want:     refusedFor("241.0.0.1 is a sinkhole address (240.0.0.0/4)"),
 		},
 		"broadcast": {
 			records:  map[string][]string{host + ".": {"255.255.255.255"}},
 			loopback: true,
-			want:     refusedFor("255.255.255.255 is a reserved address (240.0.0.0/4)"),
+			want:     refusedFor("255.255.255.255 is a sinkhole address (240.0.0.0/4)"),
 		},
 	}
 	for name, test := range tests {

@@ -86,6 +86,9 @@ type Prober struct {
 	// AllowLoopback allows loopback addresses and those of this host, for tests. Link-local,
 	// multicast, unspecified and reserved addresses and metadata services are always refused.
 	AllowLoopback bool
+	// Sinkhole are the ranges of the sinkhole addresses, which a partner can't have. Default:
+	// [egress.DefaultSinkholeRange].
+	Sinkhole egress.Sinkhole
 	// Resolver resolves names. Default: [net.DefaultResolver].
 	Resolver *net.Resolver
 	// SystemRoots returns the CAs that the system trusts. Default: [x509.SystemCertPool].
@@ -174,7 +177,7 @@ func (p *Prober) dial(ctx context.Context, request Request) (net.Conn, egress.En
 	if len(endpoints) == 0 {
 		endpoints = []egress.Endpoint{{Address: request.Host, Port: request.Port}}
 	}
-	dialer := net.Dialer{Resolver: p.Resolver, Control: guard(p.AllowLoopback)}
+	dialer := net.Dialer{Resolver: p.Resolver, Control: guard(p.AllowLoopback, p.Sinkhole)}
 	var failure error
 	for n, endpoint := range endpoints {
 		connection, err := dialWithin(ctx, dialer, endpoint, len(endpoints)-n)

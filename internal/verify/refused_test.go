@@ -3,6 +3,8 @@ package verify
 import (
 	"net/netip"
 	"testing"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // TestAddressesThatNoPartnerHas tests every refused address in each of its forms, and adjacent
@@ -10,7 +12,7 @@ import (
 func TestAddressesThatNoPartnerHas(t *testing.T) {
 	const (
 		loopback, linkLocal, multicast = "a loopback address", "a link-local address", "a multicast address"
-		unspecified, reserved          = "an unspecified address", "a reserved address (240.0.0.0/4)"
+		unspecified, reserved          = "an unspecified address", "a sinkhole address (240.0.0.0/4)"
 		metadata                       = "an address of a cloud's metadata service"
 		protocol                       = "a reserved address (192.0.0.0/24)"
 		own                            = "an address of the controller's own Pod"
@@ -72,5 +74,22 @@ func TestAddressesThatNoPartnerHas(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// Where another range is the sinkhole, a partner can have an address in class E.
+func TestTheSinkholeOfTheClusterCounts(t *testing.T) {
+	sinkhole, err := egress.ParseSinkhole([]string{"198.18.0.0/15", "100::/64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const refused, reserved = "a sinkhole address (198.18.0.0/15 and 100::/64)", "a reserved address (240.0.0.0/4)"
+	for address, want := range map[string]string{
+		"198.19.1.2": refused, "100::7": refused, "::ffff:198.18.0.1": refused,
+		"241.0.0.1": "", "240.240.0.1": reserved, "255.255.255.255": reserved,
+	} {
+		if got := (surroundings{sinkhole: sinkhole}).refusedKind(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
 	}
 }
