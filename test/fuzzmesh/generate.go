@@ -3,6 +3,7 @@ package fuzzmesh
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -94,9 +95,21 @@ func (d *dice) target(host string) Target {
 	if d.often(10) {
 		egressTarget.Spec.ServerCA = &v1alpha1.ServerCA{System: new(true)}
 	}
+	if d.often(20) {
+		egressTarget.Spec.HTTP = &v1alpha1.HTTP{Host: "host.system.com", Version: pick(d, v1alpha1.HTTPVersionAuto, "1.1", "2")}
+	}
+	if d.often(20) {
+		relays := []v1alpha1.Endpoint{{Address: "relay.example"}, {Address: "192.0.2.7", Port: 9443, Priority: 1}}
+		egressTarget.Spec.Endpoints = relays[:pick(d, 1, 2)]
+	}
 	layout := pick(d, egress.Layout{Certificate: "cert", PrivateKey: "key", ServerCA: "cacert"},
 		egress.Layout{Certificate: "tls.crt", PrivateKey: "tls.key", ServerCA: "ca.crt"})
-	return Target{Target: egress.FromEgressTarget(ownNamespace, host, egressTarget, egress.Sinkhole{}), Layout: layout}
+	t := egress.FromEgressTarget(ownNamespace, host, egressTarget, egress.Sinkhole{})
+	if d.often(15) {
+		// A Pod that started when the range of the sinkhole addresses was another.
+		t = t.AlsoAt([]netip.Addr{netip.MustParseAddr("198.18.3.4")})
+	}
+	return Target{Target: t, Layout: layout}
 }
 
 // ours returns the generated objects that stand: mostly all of open targets, else any subset, of
@@ -169,7 +182,9 @@ func (d *dice) services() []*corev1.Service {
 	return services
 }
 
-func (d *dice) sinkhole() string { return pick(d, d.world.Targets...).Address().String() }
+func (d *dice) sinkhole() string {
+	return pick(d, pick(d, d.world.Targets...).AllAddresses()...).String()
+}
 
 // ports are one to three different ports.
 func (d *dice) ports() []uint32 {

@@ -106,7 +106,7 @@ func (j *judgment) caller(t Target, with control) {
 	}
 	said := slices.ContainsFunc(conflicts, func(c mesh.Conflict) bool { return c.Effect != mesh.HiddenByOurs })
 	complete := j.world.complete(t)
-	for _, call := range httpCalls(t, t.Address().String()) {
+	for _, call := range sinkholeCalls(t) {
 		ends := j.ends(s, call)
 		plain := !all(ends, func(end End) bool { return safe(t, end) })
 		switch {
@@ -126,19 +126,29 @@ func (j *judgment) caller(t Target, with control) {
 			j.found(lawPast, t, s, call, ends, nil)
 		}
 	}
-	own := Call{Scheme: "https", Address: t.Address().String(), Port: int(t.Port), Host: t.Host}
-	if ends := j.ends(s, own); complete && !said && !all(ends, func(end End) bool {
-		return end.TLS == nil && goesTo(t,
-			end)
-	}) {
-		j.found(lawOwnTLS, t, s, own, ends, nil)
+	for _, address := range t.AllAddresses() {
+		own := Call{Scheme: "https", Address: address.String(), Port: int(t.Port), Host: t.Host}
+		ends := j.ends(s, own)
+		passes := func(end End) bool { return end.TLS == nil && goesTo(t, end) }
+		if complete && !said && !all(ends, passes) {
+			j.found(lawOwnTLS, t, s, own, ends, nil)
+		}
 	}
+}
+
+// sinkholeCalls are the calls of an app to http://host from Pods of every age.
+func sinkholeCalls(t Target) []Call {
+	var calls []Call
+	for _, address := range t.AllAddresses() {
+		calls = append(calls, httpCalls(t, address.String())...)
+	}
+	return calls
 }
 
 // closed tries the calls of a Pod of t after the controller has closed t.
 func (j *judgment) closed(t Target) {
 	s := start(j.t, j.world.closedFor(t)).sidecar(caller(t))
-	for _, call := range httpCalls(t, t.Address().String()) {
+	for _, call := range sinkholeCalls(t) {
 		if ends := j.ends(s, call); !all(ends, func(end End) bool { return safe(t, end) }) {
 			j.found(lawClosed, t, s, call, ends, nil)
 		}
@@ -173,7 +183,17 @@ func reaches(t Target, end End) bool {
 }
 
 func goesTo(t Target, end End) bool {
-	return slices.Equal(end.To, []string{fmt.Sprintf("%s.:%d", t.Host, t.Port)})
+	var want []string
+	for _, endpoint := range t.EndpointsByPriority() {
+		name := endpoint.Address
+		if _, ip := endpoint.IP(); !ip {
+			name += "."
+		}
+		want = append(want, fmt.Sprintf("%s:%d", name, endpoint.Port))
+	}
+	// Istio repeats the endpoints of a ServiceEntry for each of its addresses.
+	to := slices.Compact(slices.Sorted(slices.Values(end.To)))
+	return slices.Equal(to, slices.Sorted(slices.Values(want)))
 }
 
 // byAnchor reports whether the anchor alone makes the difference for the call of a neighbor.

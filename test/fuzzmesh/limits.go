@@ -1,6 +1,7 @@
 package fuzzmesh
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -177,7 +178,9 @@ func isSidecar(object mesh.Object) bool { return kind(object) == mesh.KindSideca
 // takesSinkhole reports whether a ServiceEntry, a TCP route or a Sidecar of others has the sinkhole
 // address of t.
 func (w World) takesSinkhole(t Target) bool {
-	holds := func(address string) bool { return covers(address, t.Address()) }
+	holds := func(text string) bool {
+		return slices.ContainsFunc(t.AllAddresses(), func(address netip.Addr) bool { return covers(text, address) })
+	}
 	return w.theirs(func(object mesh.Object) bool {
 		switch object := object.(type) {
 		case *networkingv1.ServiceEntry:

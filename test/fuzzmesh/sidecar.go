@@ -179,6 +179,7 @@ func (c control) sidecar(pod Pod) *sidecar {
 	for _, each := range s.sim.Clusters {
 		s.clusters[each.GetName()] = each
 	}
+	s.sim.Routes = c.routes(proxy, s.sim.Listeners)
 	s.sim.Listeners = everyAddress(s.sim.Listeners)
 	if c.world.Mesh.DNSCapture {
 		s.names = map[string]string{}
@@ -245,6 +246,23 @@ func (e End) String() string {
 	default:
 		return fmt.Sprintf("leaves in TLS %+v to %v by %s", *e.TLS, e.To, e.Cluster)
 	}
+}
+
+// routes returns the routes of the listeners. Envoy asks for each once, also if several listeners have
+// it, as those of a ServiceEntry with several addresses do. Istio's simulation asks for each of them,
+// and gets an empty one the second time.
+func (c control) routes(proxy *model.Proxy, listeners []*listener.Listener) []*route.RouteConfiguration {
+	names := slices.Compact(slices.Sorted(slices.Values(core.ExtractRoutesFromListeners(listeners))))
+	resources, _ := c.core.ConfigGen.BuildHTTPRoutes(proxy, &model.PushRequest{Push: c.core.PushContext()}, names)
+	var routes []*route.RouteConfiguration
+	for _, resource := range resources {
+		configuration := &route.RouteConfiguration{}
+		if err := resource.GetResource().UnmarshalTo(configuration); err != nil {
+			c.t.Fatal(err)
+		}
+		routes = append(routes, configuration)
+	}
+	return routes
 }
 
 // ends returns all the ways in which call can end, depending on its path and its other headers.
@@ -416,7 +434,7 @@ const (
 // address returns what Envoy makes of a name or an address: it asks the Pod's /etc/hosts first.
 func (s *sidecar) address(text string) string {
 	for _, t := range s.world.Targets {
-		if s.pod.asks(t.Target) && strings.EqualFold(text, t.Host) || text == t.Address().String() {
+		if s.pod.asks(t.Target) && strings.EqualFold(text, t.Host) || sinkholeOf(t, text) {
 			return nowhere
 		}
 	}
@@ -424,6 +442,11 @@ func (s *sidecar) address(text string) string {
 		return nowhere
 	}
 	return text
+}
+
+// sinkholeOf reports whether text is a sinkhole address of t.
+func sinkholeOf(t Target, text string) bool {
+	return slices.ContainsFunc(t.AllAddresses(), func(address netip.Addr) bool { return text == address.String() })
 }
 
 // resolve returns the address that the app of the Pod gets for a host.

@@ -218,7 +218,7 @@ func (w World) String() string {
 	fmt.Fprintf(&b, "# mesh: %+v\n", w.Mesh)
 	for _, t := range w.Targets {
 		fmt.Fprintf(&b, "# target: %s port %d appPort %d sni %s subjectAltNames %v sinkhole %s\n",
-			t.Host, t.Port, t.AppPort, t.SNI, t.SubjectAltNames, t.Address())
+			t.Host, t.Port, t.AppPort, t.SNI, t.SubjectAltNames, t.AllAddresses())
 	}
 	for _, object := range w.Ours {
 		fmt.Fprintf(&b, "# ours: %s\n", w.form(object))
