@@ -30,7 +30,7 @@ func newGatewayCommand() *cobra.Command {
 		Short: "Print the objects with which an Istio egress gateway passes TLS on to a host",
 		Long: `Gateway prints the Gateway, the VirtualService and the ServiceEntry that an Istio gateway needs to
 pass the TLS connections of an EgressTarget on to its host. TLS still ends at the partner. The objects
-belong into the namespace of the gateway and affect no other. Write the Service of the gateway into
+belong in the namespace of the gateway and affect no other. Write the Service of the gateway into
 spec.endpoints of the EgressTarget, and allow it with policy.allowedEndpoints of the chart.`,
 		Example: `  mtls-egress-webhook gateway api.partner.example --namespace istio-egress | kubectl apply -f -`,
 		Args:    arguments(cobra.ExactArgs(1)),
@@ -64,6 +64,10 @@ func runGateway(out io.Writer, host string, flags *gatewayFlags) error {
 	}
 	if wrong := validation.IsValidPortNum(int(flags.port)); len(wrong) > 0 {
 		problems = append(problems, fmt.Errorf("--port %d: %s", flags.port, strings.Join(wrong, "; ")))
+	}
+	if wrong := validation.IsDNS1123Subdomain(strings.ToLower(flags.sni)); flags.sni != "" && len(wrong) > 0 {
+		problems = append(problems, fmt.Errorf("--sni %q: pass the value of spec.sni: %s",
+			egress.Excerpt(flags.sni), strings.Join(wrong, "; ")))
 	}
 	if len(problems) > 0 {
 		return usageError(errors.Join(problems...))

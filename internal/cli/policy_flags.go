@@ -37,8 +37,8 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 			"The others are those that running Pods still use.")
 	set.StringSliceVar(&f.allowedEndpoints, "allowed-endpoints", nil,
 		"The names of the cluster that spec.endpoints of EgressTargets may have, for example "+
-			"egress-gateway.istio-egress.svc.cluster.local. The patterns are those of --allowed-targets. Endpoints "+
-			"outside the cluster need no entry.")
+			"egress-gateway.istio-egress.svc.cluster.local. The patterns are those of --allowed-targets, and IP "+
+			"addresses. Where a namespace may not reach every host, relays outside the cluster need an entry too.")
 }
 
 // cluster returns the policy in the flags, and all errors in them.
@@ -60,7 +60,7 @@ func (f *policyFlags) cluster() (policy.Cluster, []error) {
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--sinkhole-ranges: %w", err))
 	}
-	endpoints, wrong := policy.ParsePatterns(f.allowedEndpoints, field.NewPath("--allowed-endpoints"))
+	endpoints, wrong := policy.ParseEndpoints(f.allowedEndpoints, field.NewPath("--allowed-endpoints"))
 	for _, problem := range wrong {
 		problems = append(problems, problem)
 	}

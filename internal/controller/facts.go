@@ -56,11 +56,13 @@ func (r *factReader) read(
 	egressTargets, siblingsErr := r.siblings(ctx, egressTarget)
 	facts.Siblings = targetsOf(egressTargets, r.cache.Sinkhole)
 	t = t.Among(facts.Siblings)
-	facts.EndpointProblems = r.policy.EndpointProblems(t.Endpoints)
 	rules, rulesErr := lookup.Rules(ctx, r.cache, nil, r.policy, t.Namespace)
 	if rulesErr == nil {
 		facts.Policy = new(rules.Decide(t.Host))
+	} else {
+		rules = policy.Rules{Cluster: r.policy}
 	}
+	facts.EndpointProblems = rules.EndpointProblems(t.Host, t.Endpoints)
 	var othersErr, standingErr, issueErr error
 	if facts.MissingKinds = r.cache.Missing(); len(facts.MissingKinds) == 0 {
 		facts.Others, othersErr = r.cache.Others(ctx, t, pods, r.rootNamespace)

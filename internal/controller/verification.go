@@ -154,7 +154,7 @@ func (r *VerificationReconciler) Reconcile(ctx context.Context, request reconcil
 		return again(0, r.write(ctx, &egressTarget, &c))
 	}
 	t := egress.FromEgressTarget(request.Namespace, request.Name, &egressTarget, egress.Sinkhole{})
-	if problems := r.policy.EndpointProblems(t.Endpoints); len(problems) > 0 {
+	if problems := rules.EndpointProblems(t.Host, t.Endpoints); len(problems) > 0 {
 		r.forget(request.NamespacedName)
 		reason, why := plan.EndpointReason(problems)
 		c := plan.Unknown(reason, "no handshake is made: "+why)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mtls.egress/webhook/api/v1alpha1"
 )
@@ -34,7 +35,10 @@ func (e Endpoint) IP() (address netip.Addr, ok bool) {
 // refuses most of these addresses, but not all notations of them, and doesn't know the sinkhole.
 func (e Endpoint) Problem(sinkhole Sinkhole) string {
 	address, ok := e.IP()
-	if !ok {
+	switch {
+	case !ok && strings.Contains(e.Address, ":"):
+		return "has an address that is neither a name nor an IP address; write a port into the field port"
+	case !ok:
 		return ""
 	}
 	const instead = "; write an address at which the partner, a relay or a gateway answers"

@@ -34,7 +34,8 @@ func TestEndpointProblem(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, egress.Endpoint{Address: test.address, Port: 443}.Problem(egress.Sinkhole{})); diff != "" {
+			endpoint := egress.Endpoint{Address: test.address, Port: 443}
+			if diff := cmp.Diff(test.want, endpoint.Problem(egress.Sinkhole{})); diff != "" {
 				t.Error("(-want +got):\n" + diff)
 			}
 		})
@@ -65,7 +66,8 @@ func TestEndpointsByPriority(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			target := egress.FromEgressTarget("project", "external.system.com", &v1alpha1.EgressTarget{Spec: test.spec}, egress.Sinkhole{})
+			egressTarget := &v1alpha1.EgressTarget{Spec: test.spec}
+			target := egress.FromEgressTarget("project", "external.system.com", egressTarget, egress.Sinkhole{})
 			var got []string
 			for _, endpoint := range target.EndpointsByPriority() {
 				got = append(got, endpoint.String())

@@ -54,11 +54,11 @@ func parseSinkholeRange(text string) (netip.Prefix, error) {
 		return prefix, fmt.Errorf("is too small, because two hosts of a namespace would often get the same address; "+
 			"use a prefix length of at most %d", prefix.Addr().BitLen()-minHostBits)
 	}
-	for _, other := range delivered() {
-		if prefix.Overlaps(other) {
-			return prefix, fmt.Errorf("overlaps %s, which reaches something; use a range that is not routed, such as "+
-				"240.0.0.0/4, 198.18.0.0/15 or 100::/64", other)
-		}
+	if !slices.ContainsFunc(unrouted(), func(each netip.Prefix) bool {
+		return each.Bits() <= prefix.Bits() && each.Contains(prefix.Addr())
+	}) {
+		return prefix, errors.New("can be routed, so calls could arrive in plain text; use 240.0.0.0/4, 198.18.0.0/15 or " +
+			"100::/64, or a private range that nothing uses")
 	}
 	for _, other := range prefixes("240.240.0.0/16", "255.0.0.0/8", "2001:2::/48") { // see isAllocated
 		if other.Bits() <= prefix.Bits() && other.Contains(prefix.Addr()) {
@@ -71,13 +71,13 @@ func parseSinkholeRange(text string) (netip.Prefix, error) {
 // minHostBits is the smallest number of bits that the addresses of a range differ in.
 const minHostBits = 12
 
-// delivered returns the ranges whose packets arrive somewhere on each host or link: "this network",
-// loopback, link-local and multicast addresses, and IPv4 addresses that are written as IPv6.
-// https://www.iana.org/assignments/iana-ipv4-special-registry
+// unrouted returns the ranges that no router of the internet forwards to, and no host itself:
+// class E, those for benchmarks and documentation, private and shared addresses, and the discard
+// prefix. https://www.iana.org/assignments/iana-ipv4-special-registry
 // https://www.iana.org/assignments/iana-ipv6-special-registry
-func delivered() []netip.Prefix {
-	return prefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::/96", "::ffff:0:0/96", "64:ff9b::/96",
-		"fe80::/10", "ff00::/8")
+func unrouted() []netip.Prefix {
+	return prefixes("240.0.0.0/4", "198.18.0.0/15", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10",
+		"100::/64", "fc00::/7", "2001:db8::/32")
 }
 
 // isAllocated reports whether no host may get the address: Istio allocates the addresses of
@@ -253,9 +253,11 @@ func apart(namespace string, targets []Target, egressTargets map[string]*v1alpha
 	for _, host := range mayCatch(targets, egressTargets) {
 		others = append(others, FromEgressTarget(namespace, host, egressTargets[host], sinkhole))
 	}
+	first := len(others)
+	others = append(others, targets...)
 	for n, t := range targets {
 		targets[n] = t.Apart(others)
-		others = append(others, targets[n])
+		others[first+n] = targets[n]
 	}
 }
 

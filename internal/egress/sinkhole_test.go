@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
@@ -36,7 +37,7 @@ func TestSinkholeAddressStaysInsideItsRange(t *testing.T) {
 	istio, istio6 := netip.MustParsePrefix("240.240.0.0/16"), netip.MustParsePrefix("2001:2::/48")
 	broadcast := netip.MustParsePrefix("255.0.0.0/8")
 	for _, text := range []string{
-		egress.DefaultSinkholeRange, "198.18.0.0/15", "240.224.0.0/11", "100::/64", "2001:2::/32",
+		egress.DefaultSinkholeRange, "198.18.0.0/15", "240.224.0.0/11", "100::/64", "fd00::/16",
 	} {
 		sinkhole, within := parseSinkhole(t, text), netip.MustParsePrefix(text)
 		for n := range 100_000 {
@@ -59,6 +60,8 @@ func parseSinkhole(t *testing.T, ranges ...string) egress.Sinkhole {
 }
 
 func TestParseSinkholeRefuses(t *testing.T) {
+	const routed = "can be routed, so calls could arrive in plain text; use 240.0.0.0/4, 198.18.0.0/15 or 100::/64, or a " +
+		"private range that nothing uses"
 	for name, test := range map[string]struct {
 		ranges []string
 		want   string
@@ -77,14 +80,15 @@ func TestParseSinkholeRefuses(t *testing.T) {
 		},
 		"loopback, to which sidecars let calls pass": {
 			[]string{"127.16.0.0/12"},
-			`the sinkhole range "127.16.0.0/12" overlaps 127.0.0.0/8, which reaches something; use a range that is not ` +
-				"routed, such as 240.0.0.0/4, 198.18.0.0/15 or 100::/64",
+			`the sinkhole range "127.16.0.0/12" ` + routed,
 		},
 		"everything": {
 			[]string{"::/0"},
-			`the sinkhole range "::/0" overlaps ::/96, which reaches something; use a range that is not ` +
-				"routed, such as 240.0.0.0/4, 198.18.0.0/15 or 100::/64",
+			`the sinkhole range "::/0" ` + routed,
 		},
+		"addresses of the internet": {[]string{"8.0.0.0/8"}, `the sinkhole range "8.0.0.0/8" ` + routed},
+		"6to4":                      {[]string{"2002::/16"}, `the sinkhole range "2002::/16" ` + routed},
+		"IPv4 in IPv6":              {[]string{"::ffff:240.0.0.0/100"}, `the sinkhole range "::ffff:240.0.0.0/100" ` + routed},
 		"the range of Istio's own addresses": {
 			[]string{"240.240.0.0/16"},
 			`the sinkhole range "240.240.0.0/16" is in 240.240.0.0/16, in which no host gets an address`,
@@ -146,6 +150,25 @@ func TestATargetThatCatchesCallsMoves(t *testing.T) {
 	b.Addresses = []netip.Addr{netip.MustParseAddr("241.0.0.1")}
 	if !a.Catches(b) {
 		t.Error("running Pods of the other, which can have its first address, don't count")
+	}
+}
+
+// The targets of one Pod move apart in whatever order its annotation has them.
+func TestTheTargetsOfAPodMoveApart(t *testing.T) {
+	one, other := collidingHosts(t)
+	egressTargets := map[string]*v1alpha1.EgressTarget{
+		one:   {Spec: v1alpha1.EgressTargetSpec{Port: 9443, AppPort: 8080}},
+		other: {Spec: v1alpha1.EgressTargetSpec{AppPort: 9443}},
+	}
+	for _, hosts := range []string{one + "," + other, other + "," + one} {
+		intent := parse(t, map[string]string{egress.AnnotationTarget: hosts, egress.AnnotationSecret: "both"})
+		targets, errs := egress.Resolve("project", intent, egressTargets, egress.Sinkhole{}, field.NewPath("annotations"))
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		if targets[0].Catches(targets[1]) || targets[1].Catches(targets[0]) {
+			t.Errorf("%s: %s and %s", hosts, targets[0].Address(), targets[1].Address())
+		}
 	}
 }
 

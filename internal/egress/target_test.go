@@ -181,8 +181,8 @@ func TestResolve(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), egress.Sinkhole{},
-				field.NewPath("metadata", "annotations"))
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets),
+				egress.Sinkhole{}, field.NewPath("metadata", "annotations"))
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}
@@ -291,8 +291,8 @@ func TestResolveRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets), egress.Sinkhole{},
-				field.NewPath("metadata", "annotations"))
+			got, errs := egress.Resolve("project", parse(t, test.annotations), egressTargets(test.egressTargets),
+				egress.Sinkhole{}, field.NewPath("metadata", "annotations"))
 			if diff := cmp.Diff(test.want, messages(errs)); diff != "" {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}

@@ -414,7 +414,8 @@ func faults() map[string]struct {
 			f.Sidecar.Passed = []string{egress.Sinkhole{}.Address(host).String() + ":8080"}
 		}},
 		"the last call was to another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
-			f.Calls = append(f.Calls, Call{Cluster: "BlackHoleCluster", Called: egress.Sinkhole{}.Address(host).String() + ":8080"})
+			called := egress.Sinkhole{}.Address(host).String() + ":8080"
+			f.Calls = append(f.Calls, Call{Cluster: "BlackHoleCluster", Called: called})
 		}},
 		"the app speaks TLS itself": {AppCallsHTTPS, func(_ *testing.T, f *Facts) {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}

@@ -11,6 +11,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	netutils "k8s.io/utils/net"
+
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
@@ -44,8 +46,9 @@ func sinkholeAddresses(service *corev1.Service, sinkhole egress.Sinkhole) []stri
 	}
 	var found []string
 	for _, text := range all {
-		if address, err := netip.ParseAddr(text); err == nil && sinkhole.Contains(address) {
-			found = append(found, text)
+		// kube-proxy reads notations that netip doesn't, such as leading zeros.
+		if address, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(text)); ok && sinkhole.Contains(address) {
+			found = append(found, address.Unmap().String())
 		}
 	}
 	return found

@@ -128,7 +128,7 @@ func (r *renderer) facts(use *use, byAddress map[netip.Addr][]egress.Target, oth
 		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
 		Sinkhole:    r.options.Policy.Sinkhole,
 
-		EndpointProblems: r.options.Policy.EndpointProblems(t.Endpoints),
+		EndpointProblems: r.rules(t.Namespace).EndpointProblems(t.Host, t.Endpoints),
 
 		Warnings: plan.NewExpiryWarnings(nil),
 		Now:      r.options.Now,

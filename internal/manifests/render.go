@@ -69,7 +69,12 @@ type use struct {
 }
 
 // caller is a Pod, or the Pod of a template, after admission.
-type caller struct{ metav1.ObjectMeta }
+type caller struct {
+	metav1.ObjectMeta
+
+	// address is that of the target's host in the Pod.
+	address string
+}
 
 // Ended, HasSidecar, ProxyVersion and Owner implement plan.Pod. Whether Istio injects the sidecar
 // is not known.
@@ -78,8 +83,8 @@ func (*caller) HasSidecar() bool             { return true }
 func (*caller) ProxyVersion() string         { return "" }
 func (*caller) Owner() metav1.OwnerReference { return metav1.OwnerReference{} }
 
-// SinkholeAddress implements plan.Pod. The Pods are new, and the address of new Pods is known.
-func (*caller) SinkholeAddress(string) string { return "" }
+// SinkholeAddress implements plan.Pod.
+func (c *caller) SinkholeAddress(string) string { return c.address }
 
 // renderer holds the state of one Render call.
 type renderer struct {
@@ -307,7 +312,9 @@ func (r *renderer) call(item item, name string, t egress.Target, annotations map
 	if !slices.Contains(r.uses[id].callers[t.SecretName], item.location) {
 		r.uses[id].callers[t.SecretName] = append(r.uses[id].callers[t.SecretName], item.location)
 	}
-	r.uses[id].pods = append(r.uses[id].pods, &caller{metav1.ObjectMeta{Name: name, Annotations: annotations}})
+	r.uses[id].pods = append(r.uses[id].pods, &caller{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}, address: t.Address().String(),
+	})
 	if r.egressTargets[id.namespace][t.Host] == nil {
 		r.know(id.namespace, &v1alpha1.EgressTarget{
 			ObjectMeta: metav1.ObjectMeta{

@@ -18,7 +18,7 @@ const (
 
 // EgressGateway returns the objects with which an Istio gateway passes TLS connections on to the
 // partner of t as they are, by their server name: Gateway, VirtualService and ServiceEntry. They
-// belong into the namespace of the gateway and affect no other. selector are the labels of the
+// belong in the namespace of the gateway and affect no other. selector are the labels of the
 // gateway's Pods. The server names are t.SNI and, for the app's own https calls, the host.
 //
 // The controller doesn't write these objects, because the gateway belongs to its administrators.

@@ -214,7 +214,7 @@ func (p Plan) closedFor(hosts []string) Plan {
 
 // addressesOfPods returns the sinkhole addresses of the Pods. New Pods can get another, because
 // the ranges were changed, or because of another target. An address outside the ranges isn't
-// reserved, so it may be somebody's: outdated reports such Pods.
+// reserved, so it can be another's: outdated reports such Pods.
 func addressesOfPods(t egress.Target, demands []Demand) []netip.Addr {
 	usual := t.Sinkhole.Address(t.Host)
 	var addresses []netip.Addr
@@ -224,7 +224,7 @@ func addressesOfPods(t egress.Target, demands []Demand) []netip.Addr {
 		case d.Address == "":
 			addresses = append(addresses, usual)
 		case err == nil && t.Sinkhole.Contains(address):
-			addresses = append(addresses, address)
+			addresses = append(addresses, address.Unmap())
 		}
 	}
 	return addresses

@@ -169,7 +169,7 @@ func (s situation) facts(t *testing.T) Facts {
 	if facts.Sinkhole, err = egress.ParseSinkhole(s.SinkholeRanges); err != nil {
 		t.Fatal(err)
 	}
-	facts.EndpointProblems = policy.Cluster{}.EndpointProblems(
+	facts.EndpointProblems = policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}}.EndpointProblems(s.EgressTarget.Name,
 		egress.FromEgressTarget(s.EgressTarget.Namespace, s.EgressTarget.Name, &s.EgressTarget, facts.Sinkhole).Endpoints)
 	for _, sibling := range s.Siblings {
 		facts.Siblings = append(facts.Siblings,

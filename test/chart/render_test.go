@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types/traits"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -752,19 +753,7 @@ func fromFile(t *testing.T, path string) *unstructured.Unstructured {
 // The chart promises Kubernetes 1.31. An API server of that version compiles new expressions as
 // 1.30 did, so that it can be rolled back.
 func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
-	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 30))
-	environments, err := environments.Extend(environment.VersionedOptions{
-		IntroducedVersion: version.MajorMinor(1, 0),
-		EnvOptions: []cel.EnvOption{
-			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
-			cel.Variable("namespaceObject",
-				cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
-			cel.Variable("authorizer", library.AuthorizerType),
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	environments := oldest(t)
 	compiled := 0
 	for _, exempt := range []string{`[]`, `["shop", "project"]`} {
 		for name, object := range render(t, "--set-json", "policy.exemptNamespaces="+exempt) {
@@ -781,6 +770,70 @@ func TestExpressionsCompileOnTheOldestKubernetes(t *testing.T) {
 	}
 	if _, issues := environments.NewExpressionsEnv().Compile("isSemver('1.0.0')"); issues.Err() == nil {
 		t.Error("this is not the environment of Kubernetes 1.30: it knows isSemver")
+	}
+}
+
+// oldest returns the environments of expressions in the oldest Kubernetes.
+func oldest(t *testing.T) *environment.EnvSet {
+	t.Helper()
+	environments := environment.MustBaseEnvSet(version.MajorMinor(1, 30))
+	environments, err := environments.Extend(environment.VersionedOptions{
+		IntroducedVersion: version.MajorMinor(1, 0),
+		EnvOptions: []cel.EnvOption{
+			cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType),
+			cel.Variable("namespaceObject",
+				cel.DynType), cel.Variable("variables", cel.DynType), cel.Variable("self", cel.DynType),
+			cel.Variable("authorizer", library.AuthorizerType),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return environments
+}
+
+// kube-proxy reads more notations of addresses than CEL. API servers before Kubernetes 1.36 accept
+// them for Services, so the one of the tests doesn't let them through.
+func TestEveryNotationOfASinkholeAddressIsFound(t *testing.T) {
+	policy := render(t, "--set-json", `sinkholeRanges=["240.0.0.0/4", "100::/64"]`)["ValidatingAdmissionPolicy "+release+"-sinkhole"]
+	var taken string
+	for _, variable := range at(t, policy, "spec", "variables").([]any) {
+		if variable.(map[string]any)["name"] == "taken" {
+			taken = variable.(map[string]any)["expression"].(string)
+		}
+	}
+	env := oldest(t).NewExpressionsEnv()
+	compiled, issues := env.Compile(taken)
+	if issues.Err() != nil {
+		t.Fatal(issues.Err())
+	}
+	program, err := env.Program(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]map[string]bool{
+		"240.0.0.1": {"Service": true, "ServiceEntry": true}, "0240.0.0.1": {"Service": true, "ServiceEntry": true},
+		"100::1": {"Service": true, "ServiceEntry": true}, "100::00001": {"Service": true}, "00100::1": {"Service": true},
+		"100:0:0:0:0:0:1.2.3.04": {"Service": true}, "::0ffff:f000:1": {"Service": true}, "::ffff:0f000:1": {"Service": true},
+		"10.0.0.1": {}, "::ffff:10.0.0.1": {}, "2001:db8::1": {}, "": {}, "unix:///run/socket": {}, "example.com": {},
+		"10.0.0.0/33": {}, "1.2.3.4/": {}, "240.0.0.0/4": {"Service": true, "ServiceEntry": true},
+	} {
+		for _, kind := range []string{"Service", "ServiceEntry"} {
+			if address == "unix:///run/socket" && kind == "Service" {
+				continue // only a WorkloadEntry or a ServiceEntry has it
+			}
+			got, _, err := program.Eval(map[string]any{
+				"variables": map[string]any{"addresses": [][]string{{address}, {}}},
+				"request":   map[string]any{"kind": map[string]any{"kind": kind}},
+			})
+			if err != nil {
+				t.Errorf("%s %q: %v", kind, address, err)
+				continue
+			}
+			if found := got.(traits.Sizer).Size().Value().(int64) > 0; found != want[kind] {
+				t.Errorf("%s %q: taken is %t", kind, address, found)
+			}
+		}
 	}
 }
 

@@ -248,9 +248,9 @@ func (e End) String() string {
 	}
 }
 
-// routes returns the routes of the listeners. Envoy asks for each once, also if several listeners have
-// it, as those of a ServiceEntry with several addresses do. Istio's simulation asks for each of them,
-// and gets an empty one the second time.
+// routes returns the routes of the listeners. Envoy asks for each once, also if several listeners
+// have it, as those of a ServiceEntry with several addresses do. Istio's simulation asks for each
+// of them, and gets an empty one the second time.
 func (c control) routes(proxy *model.Proxy, listeners []*listener.Listener) []*route.RouteConfiguration {
 	names := slices.Compact(slices.Sorted(slices.Values(core.ExtractRoutesFromListeners(listeners))))
 	resources, _ := c.core.ConfigGen.BuildHTTPRoutes(proxy, &model.PushRequest{Push: c.core.PushContext()}, names)

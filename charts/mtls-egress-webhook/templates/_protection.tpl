@@ -38,7 +38,8 @@ The ranges of the sinkhole addresses as a CEL list.
 A CEL expression that is true if address, an IP address or a CIDR, overlaps the ranges of the sinkhole
 addresses. Parts in which no host gets an address are allowed. 0.0.0.0/0 and ::/0 are also allowed,
 because Istio doesn't treat them as ranges. kube-proxy accepts leading zeros and IPv4-mapped IPv6
-addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they are rewritten.
+addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they are rewritten. Other
+notations of IPv6 addresses, which Services can have before Kubernetes 1.36, count as sinkhole addresses.
 */}}
 {{- define "mtls-egress-webhook.inSinkhole" -}}
 {{- $reserved := `['240.240.0.0/16', '255.0.0.0/8', '2001:2::/48']` -}}
@@ -62,7 +63,9 @@ addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they a
   )[0] : text
 ).exists(text,
   isIP(text) ? {{ $ranges }}.exists(range, cidr(range).containsIP(text)) && !{{ $reserved }}.exists(range, cidr(range).containsIP(text)) :
-  isCIDR(text) && !(text in ['0.0.0.0/0', '::/0']) &&
+  isCIDR(text) ? !(text in ['0.0.0.0/0', '::/0']) &&
   {{ $ranges }}.exists(range, cidr(range).containsCIDR(text) || cidr(text).containsCIDR(range)) &&
-  !{{ $reserved }}.exists(range, cidr(range).containsCIDR(text)))
+  !{{ $reserved }}.exists(range, cidr(range).containsCIDR(text)) :
+  {{- /* another notation of an IPv6 address, such as 100::00001 */}}
+  request.kind.kind == 'Service' && text.contains(':'))
 {{- end }}
