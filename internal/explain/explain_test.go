@@ -294,6 +294,11 @@ func faults() map[string]struct {
 		"the app port bypasses the sidecar": {NotIntercepted, func(_ *testing.T, f *Facts) {
 			f.Pod.Spec.InitContainers[0].Args = append(f.Pod.Spec.InitContainers[0].Args, "-o", "80")
 		}},
+		"the sinkhole address of IPv6 bypasses the sidecar": {NotIntercepted, func(_ *testing.T, f *Facts) {
+			f.Pod.Spec.HostAliases[0].IP = "100::1"
+			args := f.Pod.Spec.InitContainers[0].Args
+			args[slices.Index(args, "-x")+1] = "100::/64"
+		}},
 		"the controller is down and the target new": {ControllerDown, func(_ *testing.T, f *Facts) {
 			f.EgressTarget, f.Controller.Holder = nil, ""
 		}},
