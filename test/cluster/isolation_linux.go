@@ -203,7 +203,7 @@ func setUp() error {
 	if err := shadowSysctls(); err != nil {
 		return err
 	}
-	return network()
+	return makeNetwork()
 }
 
 // shadowSysctls shows the kubelet the values that it wants of the sysctls that no namespace has of
@@ -234,23 +234,18 @@ func shadowSysctls() error {
 	return nil
 }
 
-// network makes the node's network. The node's address is on lo. The default route leads to a wire
-// at whose other end nobody is, so what leaves the node for an address that is not routed is
-// dropped silently, as in most clusters, and nothing reaches the host's network.
-func network() error {
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+// makeNetwork makes the node's network.
+func makeNetwork() error {
+	network, err := newNetwork()
+	if err != nil {
 		return err
 	}
-	for _, command := range []string{
-		"link set lo up",
-		"addr add " + nodeAddress + "/32 dev lo",
-		"link add wan type veth peer name nobody",
-		"addr add 198.51.100.1/24 dev wan",
-		"link set wan up",
-		"link set nobody up",
-		"neigh add 198.51.100.2 lladdr 02:00:00:00:00:01 dev wan",
-		"route add default via 198.51.100.2",
-	} {
+	for name, value := range network.sysctls() {
+		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	for _, command := range network.commands() {
 		if output, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", command, err, output)
 		}
