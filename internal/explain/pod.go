@@ -161,8 +161,8 @@ func lookInterception(f *Facts) finding {
 	for _, name := range obstacles {
 		causes = append(causes, fmt.Sprintf("%s: %q", name, settings[name]))
 	}
-	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s, so they are "+
-		"dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of the mesh's "+
+	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s, so they "+
+		"are dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of the mesh's "+
 		"settings", called, strings.Join(causes, ", "), source), f.restart())
 }
 

@@ -224,12 +224,20 @@ func shadowSysctls() error {
 			continue
 		}
 		shadow := filepath.Join("/run", "sysctl-"+strings.ReplaceAll(name, "/", "-"))
-		if err := os.WriteFile(shadow, []byte(value+"\n"), 0o644); err != nil {
+		if err := shadowFile(target, shadow, value+"\n"); err != nil {
 			return err
 		}
-		if err := syscall.Mount(shadow, target, "", syscall.MS_BIND, ""); err != nil {
-			return fmt.Errorf("shadowing %s: %w", target, err)
-		}
+	}
+	return nil
+}
+
+// shadowFile shows a content in place of that of target. It keeps it in the file shadow.
+func shadowFile(target, shadow, content string) error {
+	if err := os.WriteFile(shadow, []byte(content), 0o644); err != nil {
+		return err
+	}
+	if err := syscall.Mount(shadow, target, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("shadowing %s: %w", target, err)
 	}
 	return nil
 }
@@ -242,6 +250,12 @@ func makeNetwork() error {
 	}
 	for name, value := range network.sysctls() {
 		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	if network.ipv6 {
+		// On some machines, localhost has no IPv6 address. containerd needs it to forward ports.
+		if err := shadowFile("/etc/hosts", "/run/hosts", "127.0.0.1 localhost\n::1 localhost\n"); err != nil {
 			return err
 		}
 	}

@@ -24,8 +24,8 @@ type network struct {
 	// api, dns, partner and gateway are cluster IPs: of the Service kubernetes, of the cluster's DNS,
 	// and those that its DNS gives for the names of partners.
 	api, dns, partner, gateway string
-	// wan is the address of the wire that the default route leads to, with its prefix length, and
-	// nobody the address at the other end, which nobody has.
+	// wan is the address of the wire that the default route leads to, with its prefix length. nobody
+	// is the next hop there, which does not exist.
 	wan, nobody string
 }
 
