@@ -97,8 +97,8 @@ test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a
 	$(node); $(cert_manager); go test -count 1 -v -timeout 30m ./test/mesh
 
 .PHONY: test-mesh-ipv6
-test-mesh-ipv6: ## Run the core of test-mesh where Pods have IPv6 addresses only (root on Linux).
-	$(node); MTLS_EGRESS_NODE_FAMILY=ipv6 go test -count 1 -v -timeout 30m ./test/mesh
+test-mesh-ipv6: ## Run test-mesh where Pods have IPv6 addresses only (root on Linux).
+	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 go test -count 1 -v -timeout 30m ./test/mesh
 
 .PHONY: test-load
 test-load: ## Create 10,000 Pods while replicas and the API server restart, and print the counts.
@@ -112,7 +112,7 @@ test-workloads: ## Run the tests of workloads with the real controllers of Argo 
 guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
 	mkdir -p bin
 	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
-	$(node); MTLS_EGRESS_NODE_FAMILY=ipv6 MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence-ipv6.json go test -count 1 -timeout 30m ./test/mesh
+	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence-ipv6.json go test -count 1 -timeout 30m ./test/mesh
 	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
 
 .PHONY: lint

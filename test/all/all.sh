@@ -6,8 +6,9 @@
 #
 # Both are extended regular expressions for import paths. Packages that match ON_A_NODE run a
 # cluster: they need the parts of a node in MTLS_EGRESS_NODE, or a cluster in KUBECONFIG, and are
-# skipped otherwise. Packages that match OVER_IPV6 as well run again, on a node with IPv6 addresses
-# only; not with a KUBECONFIG, because a given cluster has the addresses that it has.
+# skipped otherwise. The core (-short) of packages that match OVER_IPV6 as well runs again, on a node
+# with IPv6 addresses only; not with a KUBECONFIG, because a given cluster has the addresses that it
+# has.
 set -uo pipefail
 on_a_node=$1 over_ipv6=$2
 log=$(mktemp)
@@ -41,7 +42,7 @@ if [ -n "${MTLS_EGRESS_NODE:-}${KUBECONFIG:-}" ]; then
 	run go test -count 1 -p 1 -timeout 40m $packages
 	if [ -z "${KUBECONFIG:-}" ]; then
 		note=" over IPv6"
-		MTLS_EGRESS_NODE_FAMILY=ipv6 run go test -count 1 -p 1 -timeout 40m $(grep -xE "$over_ipv6" <<<"$packages")
+		MTLS_EGRESS_NODE_FAMILY=ipv6 run go test -short -count 1 -p 1 -timeout 20m $(grep -xE "$over_ipv6" <<<"$packages")
 	fi
 else
 	echo "SKIPPED: the tests on a node ($on_a_node) need root on Linux, or a cluster with Istio in KUBECONFIG"
