@@ -162,8 +162,8 @@ func lookInterception(f *Facts) finding {
 		causes = append(causes, fmt.Sprintf("%s: %q", name, settings[name]))
 	}
 	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s, so they "+
-		"are dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of the mesh's "+
-		"settings", called, strings.Join(causes, ", "), source), f.restart())
+		"are dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of "+
+		"the mesh's settings", called, strings.Join(causes, ", "), source), f.restart())
 }
 
 // redirectArguments returns the arguments of istio-iptables: those of istio-init or, with Istio's
