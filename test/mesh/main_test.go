@@ -76,15 +76,11 @@ func core() []string {
 func overIPv6() []string {
 	return append(core(),
 		"TestAHandWrittenSetIsAdoptedInAnyOrder",
-		"TestAMeshThatInterceptsNotEverything",
 		"TestAdoptReplacesAHandWrittenSetAndBack",
 		"TestAnEgressTargetLeavesAHandWrittenSetAlone",
 		"TestEveryFormOfWorkload",
 		"TestEveryStateOfTheObjects",
-		"TestExplainNamesTheCause",
 		"TestExplainNamesTheController",
-		"TestTheAdminInterfaceIsAskedInTwoWays",
-		"TestTheSinkholeRangeIsChangedUnderLoad",
 	)
 }
 
