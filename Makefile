@@ -68,7 +68,7 @@ crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gat
 
 .PHONY: help
 help: ## Print this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the static binary bin/mtls-egress-webhook.
@@ -79,8 +79,9 @@ build: ## Build the static binary bin/mtls-egress-webhook.
 test-unit: ## Run the tests that need no server (seconds).
 	go test ./api/... ./cmd/... ./internal/...
 
-# The packages that run their own cluster.
+# The packages that run their own cluster, and those that run again on one with IPv6 addresses only.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
+OVER_IPV6 := mtls.egress/webhook/test/mesh
 
 # Provides the Helm of the release, and prints its path.
 .PHONY: helm
@@ -89,11 +90,15 @@ helm: $(HELM)
 
 .PHONY: test
 test: $(HELM) ## Run all tests. The first run builds the servers that they need.
-	$(node); $(cert_manager); $(promtool); $(pyyaml); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)'
+	$(node); $(cert_manager); $(promtool); $(pyyaml); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)' '$(OVER_IPV6)'
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
 	$(node); $(cert_manager); go test -count 1 -v -timeout 30m ./test/mesh
+
+.PHONY: test-mesh-ipv6
+test-mesh-ipv6: ## Run test-mesh where Pods have IPv6 addresses only (root on Linux).
+	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 go test -count 1 -v -timeout 30m ./test/mesh
 
 .PHONY: test-load
 test-load: ## Create 10,000 Pods while replicas and the API server restart, and print the counts.
@@ -104,10 +109,11 @@ test-workloads: ## Run the tests of workloads with the real controllers of Argo 
 	$(workloads); $(assets); go test -count 1 -v -timeout 20m ./test/workloads
 
 .PHONY: guarantees
-guarantees: ## Run test-mesh and write its counts into docs/guarantees.md.
+guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
 	mkdir -p bin
 	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
-	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
+	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence-ipv6.json go test -count 1 -timeout 30m ./test/mesh
+	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.

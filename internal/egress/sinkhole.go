@@ -129,6 +129,24 @@ func (s Sinkhole) String() string {
 	return strings.Join(texts[:last], ", ") + " and " + texts[last]
 }
 
+// ObservedSinkhole returns the ranges as far as addresses in use show them, for a reader that
+// doesn't know the chart's value. The first address is the one of new Pods. If it is in
+// DefaultSinkholeRange, or there is none, the first range is the default. All other addresses are
+// ranges of their own.
+func ObservedSinkhole(addresses []netip.Addr) Sinkhole {
+	usual := netip.MustParsePrefix(DefaultSinkholeRange)
+	var s Sinkhole
+	for n, address := range addresses {
+		if n == 0 && usual.Contains(address) {
+			s.ranges = append(s.ranges, usual)
+		}
+		if !isAllocated(address) && !s.Contains(address) {
+			s.ranges = append(s.ranges, netip.PrefixFrom(address, address.BitLen()))
+		}
+	}
+	return s
+}
+
 // Equal reports whether s and other have the same ranges in the same order.
 func (s Sinkhole) Equal(other Sinkhole) bool { return slices.Equal(s.Ranges(), other.Ranges()) }
 

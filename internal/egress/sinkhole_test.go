@@ -107,6 +107,31 @@ func TestParseSinkholeRefuses(t *testing.T) {
 	}
 }
 
+func TestObservedSinkhole(t *testing.T) {
+	for name, test := range map[string]struct {
+		addresses []string
+		want      string
+	}{
+		"none":                     {nil, "240.0.0.0/4"},
+		"one of the default":       {[]string{"241.0.0.1"}, "240.0.0.0/4"},
+		"another one":              {[]string{"100::1", "100::1"}, "100::1/128"},
+		"a former one":             {[]string{"100::1", "241.0.0.1"}, "100::1/128 and 241.0.0.1/32"},
+		"a former one of no range": {[]string{"241.0.0.1", "198.18.0.1"}, "240.0.0.0/4 and 198.18.0.1/32"},
+		"one that Istio allocates": {[]string{"240.240.0.1"}, "240.0.0.0/4"},
+		"one of Istio and of IPv6": {[]string{"2001:2::1"}, "240.0.0.0/4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var addresses []netip.Addr
+			for _, text := range test.addresses {
+				addresses = append(addresses, netip.MustParseAddr(text))
+			}
+			if got := egress.ObservedSinkhole(addresses).String(); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 // A target keeps the address that running Pods have, as long as new Pods may get it.
 func TestTheAddressInTheStatusStays(t *testing.T) {
 	const host = "external.system.com"

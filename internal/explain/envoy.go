@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -236,8 +237,8 @@ func (s *Sidecar) readListeners(t egress.Target, content []byte) error {
 		return err
 	}
 	for _, listener := range listeners.Statuses {
-		port := "_" + strconv.Itoa(int(t.AppPort))
-		s.Listens = s.Listens || listener.Name == t.Address().String()+port || listener.Name == "0.0.0.0"+port
+		address, isPort := strings.CutSuffix(listener.Name, "_"+strconv.Itoa(int(t.AppPort)))
+		s.Listens = s.Listens || isPort && slices.Contains([]string{t.Address().String(), "0.0.0.0", "::"}, address)
 	}
 	return nil
 }

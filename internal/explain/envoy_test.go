@@ -37,6 +37,11 @@ func TestSidecar(t *testing.T) {
 		changed[path] = []byte(strings.ReplaceAll(string(changed[path]), old, updated))
 		return changed
 	}
+	onlyAllOfIPv6 := func() map[string][]byte {
+		changed := replaced(pathListeners, target.Address().String(), "192.0.2.1")
+		changed[pathListeners] = []byte(strings.ReplaceAll(string(changed[pathListeners]), `"0.0.0.0_80"`, `"::_80"`))
+		return changed
+	}
 	healthy := func() *Sidecar {
 		return &Sidecar{
 			Updated: true, Routed: true, Listens: true, Stats: map[string]uint64{},
@@ -58,6 +63,13 @@ func TestSidecar(t *testing.T) {
 		}},
 		"only the listener for all " +
 			"addresses": {replaced(pathListeners, target.Address().String(), "192.0.2.1"), func(*Sidecar) {}},
+		"only the listener for all addresses of IPv6": {onlyAllOfIPv6(),
+			func(*Sidecar) {}},
+		"a call of a Pod with IPv6 addresses": {
+			map[string][]byte{pathClusters: []byte(`{"cluster_statuses":[{"name":"PassthroughCluster",
+			"host_statuses":[{"address":{"socket_address":{"address":"100::1","port_value":8080}}}]}]}`)},
+			func(s *Sidecar) { *s = Sidecar{Stats: map[string]uint64{}, Passed: []string{"[100::1]:8080"}} },
+		},
 		"a call that was passed on": {map[string][]byte{pathClusters: []byte(`{"cluster_` +
 			`statuses":[{"name":"PassthroughCluster",
 			"host_statuses":[{"address":{"socket_address":{"address":"240.0.0.1","port_value":8080}}}]}]}`)}, func(s *Sidecar) {

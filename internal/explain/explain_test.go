@@ -79,14 +79,20 @@ func healthy(t *testing.T) *Facts {
 		},
 		Calls: []Call{called(200)},
 	}
-	for _, object := range plan.Decide(f.planFacts()).Objects() {
-		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, true)})
-		put(t, f, object)
-	}
+	program(t, f, f.planFacts())
 	anchor := mesh.Anchor(ns, nil)
 	anchor.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(egressTarget, false)})
 	put(t, f, anchor)
 	return f
+}
+
+// program puts the objects there that the controller generates.
+func program(t *testing.T, f *Facts, facts plan.Facts) {
+	t.Helper()
+	for _, object := range plan.Decide(facts).Objects() {
+		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(f.EgressTarget, true)})
+		put(t, f, object)
+	}
 }
 
 func put(t *testing.T, f *Facts, object mesh.Object) {
@@ -160,10 +166,7 @@ func relayed(t *testing.T, f *Facts) {
 	f.EgressTarget.Spec.Endpoints = []v1alpha1.Endpoint{
 		{Address: "relay.example"}, {Address: "192.0.2.8", Port: 9443}, {Address: "misspelled.example", Priority: 1},
 	}
-	for _, object := range plan.Decide(f.planFacts()).Objects() {
-		object.SetOwnerReferences([]metav1.OwnerReference{mesh.OwnerReference(f.EgressTarget, true)})
-		put(t, f, object)
-	}
+	program(t, f, f.planFacts())
 	f.Sidecar.Subset.Endpoints[0].Name = "relay.example"
 	f.Sidecar.Subset.Endpoints = append(f.Sidecar.Subset.Endpoints, Endpoint{Address: "192.0.2.8:9443", LeftOut: true})
 }
@@ -293,6 +296,11 @@ func faults() map[string]struct {
 		}},
 		"the app port bypasses the sidecar": {NotIntercepted, func(_ *testing.T, f *Facts) {
 			f.Pod.Spec.InitContainers[0].Args = append(f.Pod.Spec.InitContainers[0].Args, "-o", "80")
+		}},
+		"the sinkhole address of IPv6 bypasses the sidecar": {NotIntercepted, func(_ *testing.T, f *Facts) {
+			f.Pod.Spec.HostAliases[0].IP = "100::1"
+			args := f.Pod.Spec.InitContainers[0].Args
+			args[slices.Index(args, "-x")+1] = "100::/64"
 		}},
 		"the controller is down and the target new": {ControllerDown, func(_ *testing.T, f *Facts) {
 			f.EgressTarget, f.Controller.Holder = nil, ""
@@ -490,6 +498,20 @@ func faults() map[string]struct {
 			f.Findings = []credential.Finding{{Severity: credential.Warning, Reason: credential.ChainIncomplete}}
 		}},
 		"all is well by relays": {"", relayed},
+		"all is well in another sinkhole range, and a Pod has the former one": {"", func(t *testing.T, f *Facts) {
+			sinkhole, err := egress.ParseSinkhole([]string{"100::/64", egress.DefaultSinkholeRange})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.EgressTarget.Status.Address = sinkhole.Address(host).String()
+			f.Pod.Spec.HostAliases[0].IP = f.EgressTarget.Status.Address
+			older := f.Demands[0]
+			older.Pod, older.Address = "shop-0", egress.Sinkhole{}.Address(host).String()
+			f.Demands = append(f.Demands, older)
+			facts := f.planFacts()
+			facts.Sinkhole = sinkhole
+			program(t, f, facts)
+		}},
 		"all is well, as far as the user may see": {"", func(_ *testing.T, f *Facts) {
 			f.Credential, f.Sidecar, f.Objects, f.Calls, f.NamespaceObject = nil, nil, nil, nil, nil
 			f.Unread = map[Source]string{

@@ -137,6 +137,26 @@ func TargetOf(namespace, host string, egressTarget *v1alpha1.EgressTarget) egres
 	return t
 }
 
+// Sinkhole returns the ranges of the sinkhole addresses as far as the EgressTarget and its
+// ServiceEntry show them: users may not read the settings of the controller.
+func (f *Facts) Sinkhole() egress.Sinkhole {
+	var texts []string
+	if f.EgressTarget != nil {
+		texts = append(texts, f.EgressTarget.Status.Address)
+	}
+	if own := f.Objects[ObjectKey{mesh.KindServiceEntry, egress.ObjectName(f.Host)}]; own != nil {
+		held, _, _ := unstructured.NestedStringSlice(own.Object, "spec", "addresses") // none if malformed
+		texts = append(texts, held...)
+	}
+	var addresses []netip.Addr
+	for _, text := range texts {
+		if address, err := netip.ParseAddr(text); err == nil {
+			addresses = append(addresses, address)
+		}
+	}
+	return egress.ObservedSinkhole(addresses)
+}
+
 // annotations are those of the Pod or, without a Pod, of the workload's Pod template.
 func (f *Facts) annotations() map[string]string {
 	switch {

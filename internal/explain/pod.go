@@ -2,7 +2,9 @@ package explain
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"istio.io/api/annotation"
@@ -150,18 +152,18 @@ func lookInterception(f *Facts) finding {
 	if args, container := redirectArguments(f.Pod); container != "" {
 		settings, source = interception.ReadArguments(args), "the arguments of "+container
 	}
+	called := net.JoinHostPort(t.Address().String(), strconv.Itoa(int(t.AppPort)))
 	obstacles := settings.Obstacles(t.Address(), t.AppPort)
 	if len(obstacles) == 0 {
-		return fine(fmt.Sprintf("calls to %s:%d, by %s", t.Address(), t.AppPort, source))
+		return fine(fmt.Sprintf("calls to %s, by %s", called, source))
 	}
 	var causes []string
 	for _, name := range obstacles {
 		causes = append(causes, fmt.Sprintf("%s: %q", name, settings[name]))
 	}
-	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s:%d, so "+
-		"they are "+
-		"dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of the mesh's "+
-		"settings", t.Address(), t.AppPort, strings.Join(causes, ", "), source), f.restart())
+	return failed(NotIntercepted, fmt.Sprintf("the sidecar doesn't intercept calls to the sinkhole address %s, so they "+
+		"are dropped: %s, by %s; take the port or the address out of that annotation of the Pod template, or out of "+
+		"the mesh's settings", called, strings.Join(causes, ", "), source), f.restart())
 }
 
 // redirectArguments returns the arguments of istio-iptables: those of istio-init or, with Istio's

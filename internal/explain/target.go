@@ -188,6 +188,7 @@ func lookObjects(f *Facts) finding {
 func (f *Facts) planFacts() plan.Facts {
 	facts := plan.Facts{
 		EgressTarget: f.EgressTarget, Siblings: f.Siblings, Demands: f.Demands, Others: f.Others, Now: f.Now,
+		Sinkhole: f.Sinkhole(),
 	}
 	own := f.Objects[ObjectKey{mesh.KindDestinationRule, egress.ObjectName(f.Host)}]
 	if standing, found := plan.ReadStanding(own, f.Host); found {

@@ -88,7 +88,7 @@ func (p Pattern) Matches(host string) bool {
 	if len(p.labels) == 0 || host == "" {
 		return false
 	}
-	if len(p.labels) == 1 {
+	if len(p.labels) == 1 && p.labels[0] == oneLabel {
 		return true
 	}
 	labels, wanted := strings.Split(host, "."), p.labels

@@ -2,24 +2,26 @@
 # Runs all tests, whatever fails, and ends with a list of the packages and tests that failed. The
 # current directory is the project's.
 #
-#	test/all/all.sh ON_A_NODE
+#	test/all/all.sh ON_A_NODE OVER_IPV6
 #
-# ON_A_NODE is an extended regular expression. The packages with a matching import path run a
+# Both are extended regular expressions for import paths. Packages that match ON_A_NODE run a
 # cluster: they need the parts of a node in MTLS_EGRESS_NODE, or a cluster in KUBECONFIG, and are
-# skipped otherwise.
+# skipped otherwise. The core (-short) of packages that match OVER_IPV6 as well runs again, on a node
+# with IPv6 addresses only; not with a KUBECONFIG, because a given cluster has the addresses that it
+# has.
 set -uo pipefail
-on_a_node=$1
+on_a_node=$1 over_ipv6=$2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM # what is interrupted is not one of many failures
-failed=
+failed= note=
 
 # run runs a command and keeps what failed in it, by the output of `go test`.
 run() {
 	"$@" 2>&1 | tee "$log" && return
-	failed+=$(awk -v command="$*" '
+	failed+=$(awk -v command="$*" -v note="$note" '
 		/^ *--- FAIL: / { tests = tests "\n    " $3 }
-		/^FAIL\t/       { print "  " $2 ($3 ~ /^\[/ ? " " $3 " " $4 : "") tests; tests = ""; told = 1 }
+		/^FAIL\t/       { print "  " $2 ($3 ~ /^\[/ ? " " $3 " " $4 : "") note tests; tests = ""; told = 1 }
 		END             { if (!told) print "  " command tests }' "$log")$'\n'
 }
 
@@ -38,6 +40,10 @@ if [ -n "${MTLS_EGRESS_NODE:-}${KUBECONFIG:-}" ]; then
 	# One at a time: each takes both cores. Never from the cache of the go command, which doesn't see
 	# that they build and install the webhook.
 	run go test -count 1 -p 1 -timeout 40m $packages
+	if [ -z "${KUBECONFIG:-}" ]; then
+		note=" over IPv6"
+		MTLS_EGRESS_NODE_FAMILY=ipv6 run go test -short -count 1 -p 1 -timeout 20m $(grep -xE "$over_ipv6" <<<"$packages")
+	fi
 else
 	echo "SKIPPED: the tests on a node ($on_a_node) need root on Linux, or a cluster with Istio in KUBECONFIG"
 fi

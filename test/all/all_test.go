@@ -15,8 +15,11 @@ import (
 
 // The sources of tests.
 const (
-	passes   = "package p\n\nimport \"testing\"\n\nfunc TestGood(*testing.T) {}\n"
-	fails    = passes + "\nfunc TestBad(t *testing.T) {\n\tt.Run(\"a case\", func(t *testing.T) { t.Error(\"no\") })\n}\n"
+	passes = "package p\n\nimport \"testing\"\n\nfunc TestGood(*testing.T) {}\n"
+	fails  = passes + "\nfunc TestBad(t *testing.T) {\n\tt.Run(\"a case\", func(t *testing.T) { t.Error(\"no\") })\n}\n"
+	// failsOverIPv6 fails on a node with IPv6 addresses only.
+	failsOverIPv6 = "package p\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestBad(t *testing.T) {\n" +
+		"\tif os.Getenv(\"MTLS_EGRESS_NODE_FAMILY\") == \"ipv6\" {\n\t\tt.Error(\"no\")\n\t}\n}\n"
 	compiles = "package p\n\nfunc main() { is no program }\n"
 	module   = "module m\n\ngo 1.26\n"
 )
@@ -45,19 +48,26 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 		failed  string   // what the output has behind FAILED
 	}{
 		"everything passes": {
-			node: "here", passed: []string{"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh"},
+			node: "here", passed: []string{
+				"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh",
+			},
+		},
+		"one fails over IPv6 only": {
+			node: "here", changed: map[string]string{"test/mesh/mesh_test.go": failsOverIPv6},
+			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh"},
+			failed: "  project/test/mesh over IPv6\n    TestBad\n",
 		},
 		"without a node, the tests on one are skipped": {
 			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
 		},
 		"the first package fails": {
 			node: "here", changed: map[string]string{"internal/a/a_test.go": fails},
-			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
+			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh"},
 			failed: "  project/internal/a" + bad,
 		},
 		"a package doesn't compile": {
 			node: "here", changed: map[string]string{"internal/a/a_test.go": compiles},
-			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh"},
+			passed: []string{"project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh"},
 			failed: "  project/internal/a [setup failed]\n",
 		},
 		"one fails of each kind": {
@@ -65,16 +75,17 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 				"test/b/b_test.go": fails, "release/deep/deep_test.go": fails, "test/mesh/mesh_test.go": fails,
 			},
 			passed: []string{"project/internal/a", "m"},
-			failed: "  project/test/b" + bad + "  m/deep" + bad + "  project/test/mesh" + bad,
+			failed: "  project/test/b" + bad + "  m/deep" + bad + "  project/test/mesh" + bad +
+				"  project/test/mesh over IPv6" + bad,
 		},
 		"the tests on a node don't compile": {
 			node: "here", changed: map[string]string{"test/mesh/mesh_test.go": compiles},
 			passed: []string{"project/internal/a", "project/test/b", "m/deep", "m"},
-			failed: "  project/test/mesh [setup failed]\n",
+			failed: "  project/test/mesh [setup failed]\n  project/test/mesh [setup failed] over IPv6\n",
 		},
 		"a module can't be read": {
 			node: "here", changed: map[string]string{"release/go.mod": "nonsense\n"},
-			passed: []string{"project/internal/a", "project/test/b", "m", "project/test/mesh"},
+			passed: []string{"project/internal/a", "project/test/b", "m", "project/test/mesh", "project/test/mesh"},
 			failed: "  go -C release/deep test -timeout 30m .\n",
 		},
 	}
@@ -87,7 +98,7 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 			files := whole()
 			files["all.sh"] = string(script)
 			maps.Copy(files, test.changed)
-			cmd := exec.CommandContext(t.Context(), "./all.sh", "project/test/mesh")
+			cmd := exec.CommandContext(t.Context(), "./all.sh", "project/test/mesh", "project/test/mesh")
 			cmd.Dir = project(t, files)
 			cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "KUBECONFIG=", "MTLS_EGRESS_NODE="+test.node)
 			output, err := cmd.CombinedOutput()

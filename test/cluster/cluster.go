@@ -61,15 +61,23 @@ type Cluster struct {
 	// GatewayZones have.
 	PartnerAddress, GatewayAddress string
 
-	dir        string // of all files
-	programs   string // where kubectl and helm are, and all else of a cluster that Start started
-	node       string // of images and charts
+	dir        string  // of all files
+	network    network // of a cluster that Start started
+	programs   string  // where kubectl and helm are, and all else of a cluster that Start started
+	node       string  // of images and charts
 	say        func(string)
 	components map[string]*component
 }
 
 // Given is the file in KUBECONFIG, or empty.
 func Given() string { return os.Getenv("KUBECONFIG") }
+
+// IPv6 reports whether Start starts a cluster whose Pods, Services and node have IPv6 addresses
+// only, as MTLS_EGRESS_NODE_FAMILY says.
+func IPv6() bool {
+	network, err := newNetwork()
+	return err == nil && network.ipv6 && Given() == ""
+}
 
 // Scratch is where a run may put its files, as os.MkdirTemp takes it: under Isolate a folder that
 // ends with it however it ends.
@@ -129,7 +137,10 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	c.programs = filepath.Join(c.node, "bin")
-	c.PartnerAddress, c.GatewayAddress = partnerAddress, gatewayAddress
+	if c.network, err = newNetwork(); err != nil {
+		return nil, err
+	}
+	c.PartnerAddress, c.GatewayAddress = c.network.partner, c.network.gateway
 	if !isolated() {
 		return nil, errors.New("a cluster can only be started in namespaces of its own: call cluster.Isolate first")
 	}

@@ -12,15 +12,7 @@ import (
 	"mtls.egress/webhook/test/await"
 )
 
-// Addresses and names of the node. Its network is its own, so they can't clash with anybody's.
-const (
-	nodeName    = "node"
-	nodeAddress = "10.250.0.1"
-	apiAddress  = "https://" + nodeAddress + ":6443"
-	podRange    = "10.244.0.0/24"
-	serviceNet  = "10.96.0.0/16"
-	dnsAddress  = "10.96.0.10"
-)
+const nodeName = "node"
 
 // startControlPlane starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and
 // containerd beside them, as it takes its time to unpack the images.
@@ -55,7 +47,8 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	if err := c.start("kube-apiserver",
-		"--etcd-servers="+etcd, "--bind-address="+nodeAddress, "--advertise-address="+nodeAddress, "--secure-port=6443",
+		"--etcd-servers="+etcd, "--bind-address="+c.network.node, "--advertise-address="+c.network.node,
+		"--secure-port=6443",
 		"--tls-cert-file="+c.pkiFile("apiserver.crt"), "--tls-private-key-file="+c.pkiFile("apiserver.key"),
 		"--client-ca-file="+c.pkiFile("ca.crt"), "--cert-dir="+c.pkiFile(""),
 		"--kubelet-client-certificate="+c.pkiFile("apiserver-kubelet-client.crt"),
@@ -69,7 +62,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		"--service-account-key-file="+c.pkiFile("service-accounts.crt"),
 		"--service-account-signing-key-file="+c.pkiFile("service-accounts.key"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-		"--service-cluster-ip-range="+serviceNet, "--allow-privileged=true",
+		"--service-cluster-ip-range="+c.network.services, "--allow-privileged=true",
 	); err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func setUp() error {
 	if err := shadowSysctls(); err != nil {
 		return err
 	}
-	return network()
+	return makeNetwork()
 }
 
 // shadowSysctls shows the kubelet the values that it wants of the sysctls that no namespace has of
@@ -224,33 +224,42 @@ func shadowSysctls() error {
 			continue
 		}
 		shadow := filepath.Join("/run", "sysctl-"+strings.ReplaceAll(name, "/", "-"))
-		if err := os.WriteFile(shadow, []byte(value+"\n"), 0o644); err != nil {
+		if err := shadowFile(target, shadow, value+"\n"); err != nil {
 			return err
-		}
-		if err := syscall.Mount(shadow, target, "", syscall.MS_BIND, ""); err != nil {
-			return fmt.Errorf("shadowing %s: %w", target, err)
 		}
 	}
 	return nil
 }
 
-// network makes the node's network. The node's address is on lo. The default route leads to a wire
-// at whose other end nobody is, so what leaves the node for an address that is not routed is
-// dropped silently, as in most clusters, and nothing reaches the host's network.
-func network() error {
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+// shadowFile shows a content in place of that of target. It keeps it in the file shadow.
+func shadowFile(target, shadow, content string) error {
+	if err := os.WriteFile(shadow, []byte(content), 0o644); err != nil {
 		return err
 	}
-	for _, command := range []string{
-		"link set lo up",
-		"addr add " + nodeAddress + "/32 dev lo",
-		"link add wan type veth peer name nobody",
-		"addr add 198.51.100.1/24 dev wan",
-		"link set wan up",
-		"link set nobody up",
-		"neigh add 198.51.100.2 lladdr 02:00:00:00:00:01 dev wan",
-		"route add default via 198.51.100.2",
-	} {
+	if err := syscall.Mount(shadow, target, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("shadowing %s: %w", target, err)
+	}
+	return nil
+}
+
+// makeNetwork makes the node's network.
+func makeNetwork() error {
+	network, err := newNetwork()
+	if err != nil {
+		return err
+	}
+	for name, value := range network.sysctls() {
+		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	if network.ipv6 {
+		// On some machines, localhost has no IPv6 address. containerd needs it to forward ports.
+		if err := shadowFile("/etc/hosts", "/run/hosts", "127.0.0.1 localhost\n::1 localhost\n"); err != nil {
+			return err
+		}
+	}
+	for _, command := range network.commands() {
 		if output, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", command, err, output)
 		}

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,12 +30,6 @@ var (
 	coreDNS string
 )
 
-// Addresses of the Services behind the names of partners, which the cluster's DNS gives.
-const (
-	partnerAddress = "10.96.0.80"
-	gatewayAddress = "10.96.0.81"
-)
-
 // Zones of the outside world, as in "external.system.com", separated by spaces.
 const (
 	PartnerZones = "system.com example.org"
@@ -42,21 +37,20 @@ const (
 )
 
 func (c *Cluster) values() map[string]string {
-	return map[string]string{
+	values := map[string]string{
 		"DIR":             c.dir,
 		"BIN":             filepath.Join(c.node, "bin"),
 		"PKI":             c.pkiFile(""),
 		"CGROUP":          os.Getenv(cgroupVariable),
 		"NODE":            nodeName,
-		"ADDRESS":         nodeAddress,
-		"PODS":            podRange,
-		"DNS":             dnsAddress,
 		"PARTNER_ZONES":   PartnerZones,
 		"PARTNER_ADDRESS": c.PartnerAddress,
 		"GATEWAY_ZONES":   GatewayZones,
 		"GATEWAY_ADDRESS": c.GatewayAddress,
 		"KUBECONFIG":      c.kubeconfigOf("kube-proxy"),
 	}
+	maps.Copy(values, c.network.values())
+	return values
 }
 
 func (c *Cluster) write(name, text string) (path string, err error) {
@@ -121,7 +115,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	}
 	if err := c.start("kubelet",
 		"--config="+kubelet, "--kubeconfig="+c.kubeconfigOf("kubelet"), "--root-dir="+filepath.Join(c.dir, "kubelet"),
-		"--cert-dir="+c.pkiFile(""), "--hostname-override="+nodeName, "--node-ip="+nodeAddress,
+		"--cert-dir="+c.pkiFile(""), "--hostname-override="+nodeName, "--node-ip="+c.network.node,
 	); err != nil {
 		return err
 	}

@@ -42,9 +42,9 @@ func (c *Cluster) writePKI() error {
 	}
 	apiserver := pki.Server("kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		"kubernetes.default.svc.cluster.local", "localhost")
-	apiserver.IPAddresses = []net.IP{net.ParseIP("10.96.0.1"), net.ParseIP("127.0.0.1"), net.ParseIP(nodeAddress)}
+	apiserver.IPAddresses = []net.IP{net.ParseIP(c.network.api), net.ParseIP("127.0.0.1"), net.ParseIP(c.network.node)}
 	kubelet := pki.Server(nodeName)
-	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress)}
+	kubelet.IPAddresses = []net.IP{net.ParseIP(c.network.node)}
 	kubeletClient := pki.Client("kube-apiserver-kubelet-client")
 	kubeletClient.Subject.Organization = []string{"system:masters"}
 
@@ -96,7 +96,7 @@ func (c *Cluster) writeKubeconfig(ca *pki.CA, user string, subject pkix.Name) er
 		return err
 	}
 	config := api.NewConfig()
-	config.Clusters["node"] = &api.Cluster{Server: apiAddress, CertificateAuthorityData: ca.CertPEM}
+	config.Clusters["node"] = &api.Cluster{Server: c.network.apiServer(), CertificateAuthorityData: ca.CertPEM}
 	config.AuthInfos[user] = &api.AuthInfo{ClientCertificateData: pair.CertPEM, ClientKeyData: pair.KeyPEM}
 	config.Contexts["node"] = &api.Context{Cluster: "node", AuthInfo: user}
 	config.CurrentContext = "node"

@@ -137,7 +137,7 @@ func makeTargets(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var targets []string
-	for _, match := range regexp.MustCompile(`(?m)^([a-z-]+):.*## `).FindAllStringSubmatch(string(content), -1) {
+	for _, match := range regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## `).FindAllStringSubmatch(string(content), -1) {
 		targets = append(targets, match[1])
 	}
 	return targets

@@ -80,7 +80,7 @@ func (r *routed) startGateway(t *testing.T) {
 func (r *routed) gatewayObjects(t *testing.T) string {
 	t.Helper()
 	var objects []map[string]any
-	for _, object := range mesh.EgressGateway(egress.FromEgressTarget("", r.host, nil, egress.Sinkhole{}), r.gateway,
+	for _, object := range mesh.EgressGateway(egress.FromEgressTarget("", r.host, nil, r.Sinkhole()), r.gateway,
 		map[string]string{"istio": "egress"}) {
 		rendered, err := mesh.Unstructured(object)
 		must(t, err)

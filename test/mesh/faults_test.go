@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -590,7 +591,7 @@ func TestPartsAreStoppedUnderLoad(t *testing.T) {
 		// again.
 		heldUntil := time.Now().Add(leaseLost)
 		direct := &caller.Client{Do: func(ctx context.Context, method, path string, _ []byte) ([]byte, error) {
-			return fetch(ctx, method, "http://"+l.pod.Status.PodIP+":9100"+path)
+			return fetch(ctx, method, "http://"+net.JoinHostPort(l.pod.Status.PodIP, "9100")+path)
 		}}
 		must(t, scene.Until(t.Context(), "calls without the API server", func(ctx context.Context) error {
 			state, err := direct.Loop(ctx, l.url)

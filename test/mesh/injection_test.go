@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -70,16 +71,18 @@ func TestAMeshThatInterceptsNotEverything(t *testing.T) {
 		skip(t, "changes the configuration of the injector, which it doesn't do in the cluster of KUBECONFIG")
 	}
 	t.Cleanup(func() { must(t, configureInjector(context.WithoutCancel(t.Context()), s)) })
-	sinkhole := egress.Sinkhole{}.Address(host).String() + "/32"
+	sinkhole, private := s.Sinkhole(), ofFamily("10.0.0.0/8", "fd00:10::/32")
+	address := sinkhole.Address(host)
+	single := netip.PrefixFrom(address, address.BitLen()).String()
 	for fault, test := range map[string]foretold{
-		"the injector includes 10.0.0.0/8 only": {
-			injector: []string{"global.proxy.includeIPRanges=10.0.0.0/8"},
-			traffic:  map[string]string{interception.IncludeRanges: "10.0.0.0/8," + sinkhole},
+		"the injector includes " + private + " only": {
+			injector: []string{"global.proxy.includeIPRanges=" + private},
+			traffic:  map[string]string{interception.IncludeRanges: private + "," + single},
 		},
-		"the injector excludes 240.0.0.0/4": {
-			injector: []string{"global.proxy.excludeIPRanges=240.0.0.0/4"},
+		"the injector excludes " + sinkhole.String(): {
+			injector: []string{"global.proxy.excludeIPRanges=" + sinkhole.String()},
 			traffic: map[string]string{
-				interception.ExcludeRanges: strings.Join(interception.Without("240.0.0.0/4", egress.Sinkhole{}.Address(host)), ","),
+				interception.ExcludeRanges: strings.Join(interception.Without(sinkhole.String(), address), ","),
 			},
 		},
 		"the injector excludes port 80, and the Pod is refused": {

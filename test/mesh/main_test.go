@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,38 @@ var begun struct {
 	err    error
 }
 
+// core are the tests that -short plays: each promise to apps once, in little more time than the
+// cluster takes to start. make test plays them on a cluster with IPv6 addresses only.
+func core() []string {
+	return []string{
+		"TestANeighborKeepsItsBehavior",
+		"TestOwnHTTPSIsUntouched",
+		"TestTheFirstPodOfATarget",
+		"TestTheSinkholeRangeIsOfTheOtherFamily",
+		"TestWhoDidNotAskIsSeenInPlainText",
+	}
+}
+
+// overIPv6 are the tests that are played on a cluster with IPv6 addresses only.
+func overIPv6() []string {
+	return append(core(),
+		"TestAHandWrittenSetIsAdoptedInAnyOrder",
+		"TestAdoptReplacesAHandWrittenSetAndBack",
+		"TestAnEgressTargetLeavesAHandWrittenSetAlone",
+		"TestEveryFormOfWorkload",
+		"TestEveryStateOfTheObjects",
+		"TestExplainNamesTheController",
+	)
+}
+
+// ofFamily returns the one of the cluster's address family.
+func ofFamily(ipv4, ipv6 string) string {
+	if cluster.IPv6() {
+		return ipv6
+	}
+	return ipv4
+}
+
 // exemptNamespaces is how many tests can have an unprotected namespace, with room for -count.
 const exemptNamespaces = 64
 
@@ -67,6 +100,13 @@ func play(t *testing.T) *scene.Scene {
 	t.Helper()
 	if reason := cluster.Unavailable(); reason != "" {
 		skip(t, reason)
+	}
+	name, _, _ := strings.Cut(t.Name(), "/")
+	if testing.Short() && !slices.Contains(core(), name) {
+		t.Skip("-short plays the core only")
+	}
+	if cluster.IPv6() && !slices.Contains(overIPv6(), name) {
+		t.Skip("isn't played on a cluster with IPv6 addresses only")
 	}
 	begun.Lock()
 	defer begun.Unlock()

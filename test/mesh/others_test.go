@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,7 +94,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `,
 			},
 			"an older one, private to the namespace, that leads to another host": {
@@ -114,7 +115,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [other-name.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `,
 			},
 			"a newer one, private to the namespace": {
@@ -220,7 +221,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"an older one for the host of ours, with our selector and our subset without TLS": {
 				kind:    "DestinationRule",
@@ -280,7 +281,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"a newer one for the partner's host with port 80, private to the namespace": {
 				kind: "ServiceEntry", name: "newer", want: "200", manifests: `
@@ -288,7 +289,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `},
 			"one for the partner's host that another namespace exports": {
 				kind: "ServiceEntry", name: "earlier", elsewhere: true, want: "200", neighborTLS: unsettled, manifests: `
@@ -296,7 +297,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: ["${HOST}"], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+  endpoints: [{address: "${UNUSED}"}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `},
 			"one that makes the host a service of the mesh": {
 				kind:        "ServiceEntry",
@@ -310,7 +311,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: newer, namespace: "${HERE}"}
 spec: {hosts: ["${HOST}"], location: MESH_INTERNAL, resolution: STATIC,
-  endpoints: [{address: 10.96.0.77}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
+  endpoints: [{address: "${UNUSED}"}], ports: [{number: 443, name: tls, protocol: HTTPS}]}
 `,
 			},
 			"an older one of another host that takes port 80 as TCP": {
@@ -319,7 +320,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [api.example.org], exportTo: ["."], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: tcp, protocol: TCP}]}
 `},
 			"an older one of another host, of another namespace, that takes port 80 as MySQL": {
 				kind:      "ServiceEntry",
@@ -334,7 +335,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${ELSEWHERE}"}
 spec: {hosts: [db.example.org], exportTo: ["${HERE}"], location: MESH_EXTERNAL, resolution: STATIC,
-  endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: mysql, protocol: MYSQL}]}
+  endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: mysql, protocol: MYSQL}]}
 `,
 			},
 			"an older one of another host with the sinkhole address for TCP": {
@@ -348,7 +349,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL,
-  resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: tcp, protocol: TCP}]}
+  resolution: STATIC, endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: tcp, protocol: TCP}]}
 `,
 			},
 			"an older one of another host with the sinkhole address for HTTP": {
@@ -362,7 +363,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: earlier, namespace: "${HERE}"}
 spec: {hosts: [api.example.org], addresses: ["${SINKHOLE}"], exportTo: ["."], location: MESH_EXTERNAL,
-  resolution: STATIC, endpoints: [{address: ${PARTNER}}], ports: [{number: 80, name: http, protocol: HTTP}]}
+  resolution: STATIC, endpoints: [{address: "${PARTNER}"}], ports: [{number: 80, name: http, protocol: HTTP}]}
 `,
 			},
 		},
@@ -496,7 +497,8 @@ func (d *stand) egressTarget(ctx context.Context) (*v1alpha1.EgressTarget, error
 // meet adds an object, checks what everybody says and gets, and removes it.
 func (d *stand) meet(t *testing.T, row intruder) {
 	fill := strings.NewReplacer("${HOST}", d.host, "${HERE}", d.namespace, "${ELSEWHERE}", d.elsewhere,
-		"${SINKHOLE}", egress.Sinkhole{}.Address(d.host).String(), "${PARTNER}", d.partner)
+		"${SINKHOLE}", d.Sinkhole().Address(d.host).String(), "${PARTNER}", d.partner,
+		"${UNUSED}", ofFamily("10.96.0.77", "fd00:10:96::77"))
 	manifests := fill.Replace(row.manifests)
 	row.message = fill.Replace(row.message)
 	t.Cleanup(func() { d.leave(t, manifests) })
@@ -621,9 +623,10 @@ func (d *stand) says(ctx context.Context, row intruder) error {
 func (d *stand) mark(t *testing.T) {
 	t.Helper()
 	d.markers++
-	// 192.0.2.2 is nobody's (RFC 5737): a call that the marker doesn't answer comes to nothing.
+	// For documentation (RFC 5737, RFC 3849): a call that the marker doesn't answer comes to nothing.
+	address := ofFamily("192.0.2.2", "2001:db8::2")
 	marker := caller.Call{
-		URL:     "http://192.0.2.2/",
+		URL:     "http://" + net.JoinHostPort(address, "80") + "/",
 		Headers: map[string]string{"Host": "marker.internal"},
 		Timeout: caller.Duration(time.Second),
 	}
@@ -634,18 +637,18 @@ kind: ServiceEntry
 metadata: {name: marker, namespace: %[1]s}
 spec:
   hosts: [marker.internal]
-  addresses: [192.0.2.2]
+  addresses: ["%[3]s"]
   exportTo: ["."]
   location: MESH_EXTERNAL
   resolution: STATIC
-  endpoints: [{address: 192.0.2.2}]
+  endpoints: [{address: "%[3]s"}]
   ports: [{number: 80, name: marker}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: marker, namespace: %[1]s}
 spec: {hosts: [marker.internal], exportTo: ["."], http: [{directResponse: {status: %[2]s}}]}
-`, d.namespace, status)))
+`, d.namespace, status, address)))
 	for _, pod := range []*corev1.Pod{d.pod, d.neighbor} {
 		must(t, scene.Until(t.Context(), "the marker", func(ctx context.Context) error {
 			_, err := expect(ctx, d.Caller(pod), marker, status)

@@ -98,13 +98,11 @@ func outsideServer(t *testing.T, s *scene.Scene, namespace string) (address stri
 func hears(t *testing.T, s *scene.Scene, pod *corev1.Pod, want string) {
 	t.Helper()
 	must(t, scene.Until(t.Context(), "the neighbor's connections to be "+want, func(ctx context.Context) error {
-		results, err := s.Caller(pod).Call(ctx, caller.Call{URL: "http://127.0.0.1:15000/listeners"})
+		results, err := s.Caller(pod).Call(ctx, caller.Call{URL: "http://localhost:15000/listeners"})
 		if err != nil {
 			return err
 		}
-		if listens := strings.Contains(
-			results[0].Body, fmt.Sprintf("0.0.0.0_%d::", serverFirstPort),
-		); listens != (want == "silent") {
+		if listens := listensAnywhere(results[0].Body, serverFirstPort); listens != (want == "silent") {
 			return fmt.Errorf("the sidecar listens on the port: %t", listens)
 		}
 		content, err := s.Client.CoreV1().

@@ -25,13 +25,14 @@ func TestTheSinkholeRangeIsChangedUnderLoad(t *testing.T) {
 	s := play(t)
 	t.Cleanup(func() { must(t, s.Install(context.WithoutCancel(t.Context()))) })
 	const path = "/sinkhole-range"
-	other := netip.MustParsePrefix("198.18.0.0/15")
+	// Both are reserved (RFC 2544, RFC 9780).
+	former, other := s.Sinkhole().String(), netip.MustParsePrefix(ofFamily("198.18.0.0/15", "100:0:0:1::/64"))
 	pod, _, _ := callsItself(t, s, "", path+"/older")
 	ns := pod.Namespace
 	older := &load{s: s, pod: pod, path: path + "/older", url: "http://" + host + path + "/older"}
 	older.begin(t)
 
-	must(t, s.Install(t.Context(), "sinkholeRanges={198.18.0.0/15,"+egress.DefaultSinkholeRange+"}"))
+	must(t, s.Install(t.Context(), "sinkholeRanges={"+other.String()+","+former+"}"))
 	app := scene.App{
 		Namespace: ns, Name: "younger", Annotations: scene.Target(host), Spec: withOwnSecret,
 		Loops: []string{"http://" + host + path + "/younger"}, Args: []string{"--timeout", "5s"},
@@ -53,7 +54,7 @@ func TestTheSinkholeRangeIsChangedUnderLoad(t *testing.T) {
 
 	must(t, s.Client.AppsV1().Deployments(ns).Delete(t.Context(), "shop", metav1.DeleteOptions{}))
 	hasAddresses(t, s, ns, both[:1])
-	must(t, s.Install(t.Context(), "sinkholeRanges={198.18.0.0/15}"))
+	must(t, s.Install(t.Context(), "sinkholeRanges={"+other.String()+"}"))
 	encryptsItself(t, younger, "one sinkhole range")
 	younger.reached(t, 100)
 	younger.unharmed(t, "the former sinkhole range is removed")

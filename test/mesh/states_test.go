@@ -337,7 +337,7 @@ const looksBeforePush = 100
 func (w *walk) followed(t *testing.T, p presence) {
 	t.Helper()
 	admin := func(path string) (string, error) {
-		results, err := w.s.Caller(w.pod).Call(t.Context(), caller.Call{URL: "http://127.0.0.1:15000" + path})
+		results, err := w.s.Caller(w.pod).Call(t.Context(), caller.Call{URL: "http://localhost:15000" + path})
 		switch {
 		case err != nil:
 			return "", err
@@ -364,12 +364,12 @@ func (w *walk) followed(t *testing.T, p presence) {
 		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return err
 		}
-		listens := strings.Contains(listeners, "0.0.0.0_80::")
+		listens := listensAnywhere(listeners, 80)
 		var problems []error
 		for what, is := range map[string][2]bool{
 			"listener for all addresses": {listens, p.has(withAnchor)},
 			"listener": {
-				strings.Contains(listeners, egress.Sinkhole{}.Address(host).String()+"_80::"), p.has(withListener),
+				strings.Contains(listeners, w.s.Sinkhole().Address(host).String()+"_80::"), p.has(withListener),
 			},
 			"route of the listener": {
 				strings.Contains(ownRoutes, `"outbound|443|mtls-egress|`), p.has(withListener | withVirtualService),
@@ -392,6 +392,11 @@ func (w *walk) followed(t *testing.T, p presence) {
 		last = errors.Join(problems...)
 		return last
 	}))
+}
+
+// listensAnywhere reports whether Envoy's list of listeners has one for a port of all addresses.
+func listensAnywhere(listeners string, port int) bool {
+	return strings.Contains("\n"+listeners, fmt.Sprintf("\n%s_%d::", ofFamily("0.0.0.0", "::"), port))
 }
 
 // outcomesSince waits until a loop has made some calls that began after it was asked, and enough

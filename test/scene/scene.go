@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/cluster"
@@ -213,14 +214,27 @@ func (s *Scene) buildImage(ctx context.Context, name, version string) error {
 // ChartValues are the values of the chart that every installation has here, and further ones, which
 // win, as arguments of Helm.
 func (s *Scene) ChartValues(values ...string) []string {
-	var args []string
-	for _, value := range slices.Concat([]string{
+	own := []string{
 		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent",
 		"controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
-	}, s.values, values) {
+	}
+	if cluster.IPv6() {
+		own = append(own, "sinkholeRanges={"+s.Sinkhole().String()+"}")
+	}
+	var args []string
+	for _, value := range slices.Concat(own, s.values, values) {
 		args = append(args, "--set", value)
 	}
 	return args
+}
+
+// Sinkhole is the range of the sinkhole addresses that every installation has here.
+func (*Scene) Sinkhole() egress.Sinkhole {
+	if !cluster.IPv6() {
+		return egress.Sinkhole{}
+	}
+	sinkhole, _ := egress.ParseSinkhole([]string{"100::/64"}) // as docs/install.md has it
+	return sinkhole
 }
 
 // Chart is the directory of the chart.

@@ -313,9 +313,9 @@ func (r *Reader) readDemands(ctx context.Context, t egress.Target, f *explain.Fa
 	if err != nil && f.Pod != nil {
 		pods = []corev1.Pod{*f.Pod} // only this one may be read
 	}
-	views := make([]*informers.Pod, 0, len(pods))
+	sinkhole, views := f.Sinkhole(), make([]*informers.Pod, 0, len(pods))
 	for i := range pods {
-		views = append(views, informers.NewPod(&pods[i], egress.Sinkhole{}))
+		views = append(views, informers.NewPod(&pods[i], sinkhole))
 	}
 	f.Demands = plan.DemandsOf(t, views)
 }

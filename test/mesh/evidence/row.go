@@ -35,11 +35,16 @@ type Claim struct{ Promise, Fault string }
 // Claim of the row.
 func (r Row) Claim() Claim { return Claim{r.Promise, r.Fault} }
 
+// IPv6Only is the promise of all rows of a run on a cluster with IPv6 addresses only: that the
+// others hold there as well. Its faults are the other promises.
+const IPv6Only = "Pods with IPv6 addresses only"
+
 // Promises are the promises of docs/guarantees.md, in its order. Each has a heading there.
 func Promises() []string {
 	return []string{
 		"Never plaintext", "Only those who asked", "Other people's objects", "Your own https and POST", "Rotation",
 		"Partner behind an Istio gateway", "Other ways to the partner", "Every form of workload",
+		IPv6Only,
 	}
 }
 

@@ -1,6 +1,6 @@
-// Command guarantees writes what a run of test/mesh counted into the table of docs/guarantees.md:
+// Command guarantees writes what runs of test/mesh counted into the table of docs/guarantees.md:
 //
-//	go run ./test/mesh/guarantees bin/evidence.json docs/guarantees.md
+//	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
 //
 // It replaces what is between the two markers and nothing else. Rows that are no evidence are
 // named, and nothing is written.
@@ -22,14 +22,19 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 2 {
-		return errors.New("usage: guarantees ROWS DOCUMENT, as in: guarantees bin/evidence.json docs/guarantees.md")
+	if len(args) < 2 {
+		return errors.New("usage: guarantees ROWS... DOCUMENT, as in: guarantees bin/evidence.json docs/guarantees.md")
 	}
-	rows, err := evidence.ReadFile(args[0])
-	if err != nil {
-		return err
+	files, path := args[:len(args)-1], args[len(args)-1]
+	var rows []evidence.Row
+	for _, file := range files {
+		read, err := evidence.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, read...)
 	}
-	document, err := os.ReadFile(args[1])
+	document, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -37,5 +42,5 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(args[1], []byte(written), 0o600)
+	return os.WriteFile(path, []byte(written), 0o600)
 }
