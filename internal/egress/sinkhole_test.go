@@ -60,8 +60,8 @@ func parseSinkhole(t *testing.T, ranges ...string) egress.Sinkhole {
 }
 
 func TestParseSinkholeRefuses(t *testing.T) {
-	const routed = "can be routed, so calls could arrive in plain text; use 240.0.0.0/4, 198.18.0.0/15 or 100::/64, or a " +
-		"private range that nothing uses"
+	const routed = "can be routed, so calls could arrive in plain text; use 240.0.0.0/4, 198.18.0.0/15 or 100::/64, " +
+		"or a private range that nothing uses"
 	for name, test := range map[string]struct {
 		ranges []string
 		want   string
@@ -88,7 +88,9 @@ func TestParseSinkholeRefuses(t *testing.T) {
 		},
 		"addresses of the internet": {[]string{"8.0.0.0/8"}, `the sinkhole range "8.0.0.0/8" ` + routed},
 		"6to4":                      {[]string{"2002::/16"}, `the sinkhole range "2002::/16" ` + routed},
-		"IPv4 in IPv6":              {[]string{"::ffff:240.0.0.0/100"}, `the sinkhole range "::ffff:240.0.0.0/100" ` + routed},
+		"IPv4 in IPv6": {
+			[]string{"::ffff:240.0.0.0/100"}, `the sinkhole range "::ffff:240.0.0.0/100" ` + routed,
+		},
 		"the range of Istio's own addresses": {
 			[]string{"240.240.0.0/16"},
 			`the sinkhole range "240.240.0.0/16" is in 240.240.0.0/16, in which no host gets an address`,

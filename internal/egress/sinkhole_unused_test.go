@@ -13,13 +13,13 @@ import (
 
 func TestCheckUnused(t *testing.T) {
 	used := func(first, such string) string {
-		return ", in the sinkhole range " + first + ", so calls that no sidecar intercepts could arrive there in plain text; " +
-			"write a range that nothing uses as the first one of the chart's value sinkholeRanges, such as " + such
+		return ", in the sinkhole range " + first + ", so calls that no sidecar intercepts could arrive there in plain " +
+			"text; write a range that nothing uses as the first one of the chart's value sinkholeRanges, such as " + such
 	}
 	family := func(podIP, first, such string) string {
-		return "this Pod has the address " + podIP + " and none of the family of the sinkhole range " + first + ", so calls of " +
-			"such Pods to targets would fail; write a range of their family as the first one of the chart's value " +
-			"sinkholeRanges, such as " + such
+		return "this Pod has the address " + podIP + " and none of the family of the sinkhole range " + first +
+			", so calls of such Pods to targets would fail; write a range of their family as the first one of the " +
+			"chart's value sinkholeRanges, such as " + such
 	}
 	for name, test := range map[string]struct {
 		ranges   []string
@@ -37,7 +37,9 @@ func TestCheckUnused(t *testing.T) {
 			want:   "this Pod has the address 240.1.2.3" + used("240.0.0.0/4", "198.18.0.0/15"),
 		},
 		"Pods in class E, and another range": {ranges: []string{"198.18.0.0/15"}, podIPs: []string{"240.1.2.3"}},
-		"Pods in the former range":           {ranges: []string{"198.18.0.0/15", "240.0.0.0/4"}, podIPs: []string{"240.1.2.3"}},
+		"Pods in the former range": {
+			ranges: []string{"198.18.0.0/15", "240.0.0.0/4"}, podIPs: []string{"240.1.2.3"},
+		},
 		"a node in the other usual range": {
 			ranges: []string{"198.18.0.0/15"}, networks: map[string]string{"the node a": "198.18.0.7/32"},
 			want: "the node a has the address 198.18.0.7" + used("198.18.0.0/15", "240.0.0.0/4"),

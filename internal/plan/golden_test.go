@@ -169,7 +169,8 @@ func (s situation) facts(t *testing.T) Facts {
 	if facts.Sinkhole, err = egress.ParseSinkhole(s.SinkholeRanges); err != nil {
 		t.Fatal(err)
 	}
-	facts.EndpointProblems = policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}}.EndpointProblems(s.EgressTarget.Name,
+	rules := policy.Rules{Cluster: policy.Cluster{Other: policy.OtherAllow}}
+	facts.EndpointProblems = rules.EndpointProblems(s.EgressTarget.Name,
 		egress.FromEgressTarget(s.EgressTarget.Namespace, s.EgressTarget.Name, &s.EgressTarget, facts.Sinkhole).Endpoints)
 	for _, sibling := range s.Siblings {
 		facts.Siblings = append(facts.Siblings,

@@ -58,13 +58,14 @@ func TestEndpointProblems(t *testing.T) {
 			want:      []policy.EndpointProblem{outside("10.20.30.41")},
 		},
 		"the list of a namespace counts for relays too": {
-			namespace: []string{"api.bank.example", "relay.example"}, addresses: []string{"relay.example", "evil.example", "10.1.2.3"},
-			want: []policy.EndpointProblem{outside("evil.example"), outside("10.1.2.3")},
+			namespace: []string{"api.bank.example", "relay.example"},
+			addresses: []string{"relay.example", "evil.example", "10.1.2.3"},
+			want:      []policy.EndpointProblem{outside("evil.example"), outside("10.1.2.3")},
 		},
 		"an address with colons that is no IP address": {
 			addresses: []string{"1:2:3"},
-			want: []policy.EndpointProblem{{Message: "the endpoint [1:2:3]:443 has an address that is neither a name nor an IP " +
-				"address; write a port into the field port"}},
+			want: []policy.EndpointProblem{{Message: "the endpoint [1:2:3]:443 has an address that is neither a name nor " +
+				"an IP address; write a port into the field port"}},
 		},
 		"the cluster has another domain": {
 			domain: "k8s.example", addresses: []string{gateway, "relay.proxies.svc.k8s.example"},

@@ -795,7 +795,8 @@ func oldest(t *testing.T) *environment.EnvSet {
 // kube-proxy reads more notations of addresses than CEL. API servers before Kubernetes 1.36 accept
 // them for Services, so the one of the tests doesn't let them through.
 func TestEveryNotationOfASinkholeAddressIsFound(t *testing.T) {
-	policy := render(t, "--set-json", `sinkholeRanges=["240.0.0.0/4", "100::/64"]`)["ValidatingAdmissionPolicy "+release+"-sinkhole"]
+	rendered := render(t, "--set-json", `sinkholeRanges=["240.0.0.0/4", "100::/64"]`)
+	policy := rendered["ValidatingAdmissionPolicy "+release+"-sinkhole"]
 	var taken string
 	for _, variable := range at(t, policy, "spec", "variables").([]any) {
 		if variable.(map[string]any)["name"] == "taken" {

@@ -1,8 +1,6 @@
 package controller
 
 import (
-	networkingv1 "k8s.io/api/networking/v1"
-
 	"bytes"
 	"context"
 	"encoding/json"
@@ -23,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,7 +84,8 @@ func scheme(tb testing.TB) *runtime.Scheme {
 	tb.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(
-		corev1.AddToScheme(scheme), networkingv1.AddToScheme(scheme), eventsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme),
+		corev1.AddToScheme(scheme), networkingv1.AddToScheme(scheme), eventsv1.AddToScheme(scheme),
+		v1alpha1.AddToScheme(scheme),
 	); err != nil {
 		tb.Fatal(err)
 	}

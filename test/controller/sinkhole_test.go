@@ -37,7 +37,8 @@ func TestAControllerDoesNotStartWhereANodeHasSinkholeAddresses(t *testing.T) {
 	err = controller.Setup(t.Context(), manager, controller.Options{
 		Policy: &policy.Cluster{Other: policy.OtherAllow, Sinkhole: sinkhole},
 	})
-	want := "the Pod range of the node " + node.Name + " has the addresses 100.64.5.0/24, in the sinkhole range 100.64.0.0/10"
+	want := "the Pod range of the node " + node.Name + " has the addresses 100.64.5.0/24, " +
+		"in the sinkhole range 100.64.0.0/10"
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
