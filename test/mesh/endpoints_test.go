@@ -205,6 +205,24 @@ func (r *routed) counted(ctx context.Context, t *testing.T) (calls int) {
 	return calls
 }
 
+// unused waits until no connection of further calls takes the way: an endpoint that has just
+// started can be left out for some seconds. It returns the last connection before these calls.
+func (r *routed) unused(t *testing.T, way via) (after int64) {
+	t.Helper()
+	must(t, scene.Until(t.Context(), "calls by other ways", func(ctx context.Context) error {
+		after = r.lastConnection(t)
+		r.calls(t)
+		connections, err := r.routes(ctx, after)
+		for _, connection := range connections {
+			if way.of(connection) {
+				return fmt.Errorf("connection %d came from %s", connection.ID, way.from)
+			}
+		}
+		return err
+	}))
+	return after
+}
+
 // none checks that no connection after the one with the ID took the way.
 func (r *routed) none(t *testing.T, after int64, way via) {
 	t.Helper()
@@ -337,9 +355,7 @@ func (r *routed) backup(t *testing.T) {
 	after := r.lastConnection(t)
 	r.route(t, a.spec, b.spec)
 	r.takes(t, after, a)
-	after = r.lastConnection(t)
-	r.calls(t)
-	r.none(t, after, b)
+	after = r.unused(t, b)
 	r.held(t, "the backup isn't used while the preferred relay is there", 0)
 	r.fails(t, after, b)
 	must(t, r.ScaleRelay(t.Context(), r.relays[0], "0"))
@@ -348,9 +364,7 @@ func (r *routed) backup(t *testing.T) {
 	must(t, r.ScaleRelay(t.Context(), r.relays[0], "1"))
 	a = r.relay(t, 0)
 	r.takes(t, r.lastConnection(t), a)
-	after = r.lastConnection(t)
-	r.calls(t)
-	r.none(t, after, b)
+	r.unused(t, b)
 	// When the dead relay is tried again, a call can have no attempt left before it is ejected.
 	r.held(t, "the preferred relay ends, and comes back", len(r.loops))
 }

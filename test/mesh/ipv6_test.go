@@ -34,7 +34,7 @@ func TestTheSinkholeRangeIsOfTheOtherFamily(t *testing.T) {
 	for _, selector := range []string{scene.WebhookLabel, scene.ControllerLabel} {
 		must(t, scene.Until(t.Context(), "a Pod that refuses to start: "+selector, func(ctx context.Context) error {
 			logs, _, err := s.Kubectl(ctx, "--namespace", scene.Namespace, "logs", "--selector", selector, "--tail=20")
-			if err == nil && !strings.Contains(logs, "have no addresses of the family of the sinkhole range 240.0.0.0/4") {
+			if err == nil && !strings.Contains(logs, "none of the family of the sinkhole range 240.0.0.0/4") {
 				err = fmt.Errorf("the logs are\n%s", logs)
 			}
 			return err
