@@ -340,7 +340,7 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	request := verify.Request{
 		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
 		Endpoints: t.EndpointsByPriority(),
-		System:    t.ServerCA.System, HTTPVersion: string(t.HTTPVersion),
+		System:    t.ServerCA.System, HTTPVersion: t.HTTPVersion,
 	}
 	if layout.ServerCA != "" {
 		authority = secret.Data[layout.ServerCA]

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
 )
@@ -57,7 +58,7 @@ type Request struct {
 	System bool
 	// HTTPVersion is that of the target. "1.1" and "2" are offered alone. With any other value both
 	// are offered, because the sidecar offers the version of the app's call.
-	HTTPVersion string
+	HTTPVersion v1alpha1.HTTPVersion
 }
 
 // Certificate parses the certificate and its key in the data of a Secret. It doesn't validate them:
@@ -247,10 +248,11 @@ func (a *attempt) handshake(ctx context.Context, connection net.Conn) {
 func (a *attempt) config() *tls.Config {
 	protocols := []string{"h2", "http/1.1"}
 	switch a.request.HTTPVersion {
-	case version1:
+	case v1alpha1.HTTPVersion1:
 		protocols = []string{"http/1.1"}
-	case version2:
+	case v1alpha1.HTTPVersion2:
 		protocols = []string{"h2"}
+	case v1alpha1.HTTPVersionAuto:
 	}
 	return &tls.Config{
 		ServerName:       a.request.ServerName,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
@@ -126,7 +127,7 @@ type Observation struct {
 	Host        string
 	Port        int32
 	ServerName  string
-	HTTPVersion string
+	HTTPVersion v1alpha1.HTTPVersion
 	// Timeout and Patience are copied from the prober.
 	Timeout, Patience time.Duration
 	// Address is the address and port of the connection, or "" without a connection.
@@ -427,28 +428,24 @@ func (o Observation) alertAdvice() string {
 	}
 }
 
-// The HTTP versions of a target that offer one protocol.
-const (
-	version1 = "1.1"
-	version2 = "2"
-)
-
 func (o Observation) notSpoken() string {
 	switch o.HTTPVersion {
-	case version1:
+	case v1alpha1.HTTPVersion1:
 		return "doesn't speak HTTP/1.1"
-	case version2:
+	case v1alpha1.HTTPVersion2:
 		return "doesn't speak HTTP/2"
+	case v1alpha1.HTTPVersionAuto:
 	}
 	return "speaks neither HTTP/2 nor HTTP/1.1"
 }
 
 func (o Observation) otherVersion() string {
 	switch o.HTTPVersion {
-	case version1:
+	case v1alpha1.HTTPVersion1:
 		return `set http.version of the EgressTarget to "2"`
-	case version2:
+	case v1alpha1.HTTPVersion2:
 		return `set http.version of the EgressTarget to "1.1"`
+	case v1alpha1.HTTPVersionAuto:
 	}
 	return "set port of the EgressTarget to that of the partner's HTTP service"
 }
@@ -456,7 +453,7 @@ func (o Observation) otherVersion() string {
 // objections returns the problems of a handshake that completed.
 func (o Observation) objections() []Problem {
 	var problems []Problem
-	if o.Complete && o.HTTPVersion == version2 && o.Protocol != "h2" {
+	if o.Complete && o.HTTPVersion == v1alpha1.HTTPVersion2 && o.Protocol != "h2" {
 		message := fmt.Sprintf("the server at %s doesn't choose HTTP/2: %s", o.Address, o.otherVersion())
 		problems = append(problems, Problem{ProtocolNotSpoken, message})
 	}
