@@ -32,37 +32,34 @@ type Client struct {
 // Call makes calls; the results are in the order in which they began. An answer with an error
 // status is a result, not an error.
 func (c Client) Call(ctx context.Context, calls Call) ([]Result, error) {
-	var answer Results
-	err := c.exchange(ctx, http.MethodPost, "/call", calls, &answer)
+	answer, err := post[Results](ctx, c, "/call", calls)
 	return answer.Results, err
+}
+
+// post sends content to the path, and returns the answer.
+func post[T any](ctx context.Context, c Client, path string, content any) (answer T, err error) {
+	err = c.exchange(ctx, http.MethodPost, path, content, &answer)
+	return answer, err
 }
 
 // Raw sends bytes, and returns what came back.
 func (c Client) Raw(ctx context.Context, raw Raw) (RawResult, error) {
-	var answer RawResult
-	err := c.exchange(ctx, http.MethodPost, "/raw", raw, &answer)
-	return answer, err
+	return post[RawResult](ctx, c, "/raw", raw)
 }
 
 // GRPC calls a gRPC service, and returns what came back. A failed call is a result, not an error.
 func (c Client) GRPC(ctx context.Context, calls GRPC) (Messages, error) {
-	var answer Messages
-	err := c.exchange(ctx, http.MethodPost, "/grpc", calls, &answer)
-	return answer, err
+	return post[Messages](ctx, c, "/grpc", calls)
 }
 
 // WebSocket sends messages through a WebSocket, and returns what came back.
 func (c Client) WebSocket(ctx context.Context, socket WebSocket) (Messages, error) {
-	var answer Messages
-	err := c.exchange(ctx, http.MethodPost, "/websocket", socket, &answer)
-	return answer, err
+	return post[Messages](ctx, c, "/websocket", socket)
 }
 
 // Bench makes load and returns when it is over.
 func (c Client) Bench(ctx context.Context, load Bench) (BenchResult, error) {
-	var answer BenchResult
-	err := c.exchange(ctx, http.MethodPost, "/bench", load, &answer)
-	return answer, err
+	return post[BenchResult](ctx, c, "/bench", load)
 }
 
 // Loops are the states of the loops by URL.
