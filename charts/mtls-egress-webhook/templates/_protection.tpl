@@ -42,7 +42,7 @@ addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they a
 notations of IPv6 addresses, which Services can have before Kubernetes 1.36, count as sinkhole addresses.
 */}}
 {{- define "mtls-egress-webhook.inSinkhole" -}}
-{{- $reserved := `['240.240.0.0/16', '255.0.0.0/8', '2001:2::/48']` -}}
+{{- $reserved := `['240.240.0.0/16', '255.0.0.0/8']` -}}
 {{- $ranges := include "mtls-egress-webhook.sinkholeRanges" . -}}
 [address.lowerAscii()].map(text,
   {{- /* a mapped address in hexadecimal digits */ -}}
