@@ -27,7 +27,7 @@ const claimServerFirst = "server-first:"
 func claims(content *unstructured.Unstructured, sinkhole egress.Sinkhole) []string {
 	var found []string
 	for _, host := range objectHosts(content) {
-		found = append(found, claim(strings.TrimSuffix(strings.ToLower(host), ".")))
+		found = append(found, claim(mesh.NormalHost(host)))
 	}
 	if claimsSinkhole(content, sinkhole) {
 		found = append(found, claimSinkhole)

@@ -319,7 +319,7 @@ func (s search) isOurs(host string) bool {
 // covers reports whether pattern is host or a wildcard that matches it. As in Istio, an asterisk at
 // the start matches anything.
 func covers(pattern, host string) bool {
-	pattern, host = strings.TrimSuffix(strings.ToLower(pattern), "."), strings.TrimSuffix(host, ".")
+	pattern, host = NormalHost(pattern), strings.TrimSuffix(host, ".")
 	if suffix, wildcard := strings.CutPrefix(pattern, "*"); wildcard {
 		return strings.HasSuffix(host, suffix)
 	}
