@@ -197,12 +197,9 @@ func used(ctx context.Context, live client.Reader, egressTarget *v1alpha1.Egress
 	if err := live.List(ctx, &list, client.InNamespace(egressTarget.Namespace), withTarget); err != nil {
 		return false, fmt.Errorf("list the Pods of %s: %w", egressTarget.Name, err)
 	}
-	var pods []*informers.Pod
-	for i := range list.Items {
-		pods = append(pods, informers.NewPod(&list.Items[i], egress.Sinkhole{}))
-	}
-	t := egress.Target{Namespace: egressTarget.Namespace, Host: egressTarget.Name}
-	return len(plan.DemandsOf(t, pods)) > 0, nil
+	return slices.ContainsFunc(list.Items, func(pod corev1.Pod) bool {
+		return !informers.NewPod(&pod, egress.Sinkhole{}).Ended()
+	}), nil
 }
 
 // reconcileTarget programs the EgressTarget and writes the status. Facts that can't be read don't

@@ -94,13 +94,18 @@ func (r *factReader) siblings(
 			if err != nil {
 				return nil, err
 			}
-			if len(plan.DemandsOf(egress.FromEgressTarget(other.Namespace, other.Name, &other, r.cache.Sinkhole), pods)) == 0 {
+			if !anyLive(pods) {
 				continue
 			}
 		}
 		siblings = append(siblings, other)
 	}
 	return siblings, nil
+}
+
+// anyLive reports whether one of the Pods still makes calls. See plan.DemandsOf.
+func anyLive(pods []*informers.Pod) bool {
+	return slices.ContainsFunc(pods, func(pod *informers.Pod) bool { return !pod.Ended() })
 }
 
 func targetsOf(egressTargets []v1alpha1.EgressTarget, sinkhole egress.Sinkhole) []egress.Target {
@@ -186,7 +191,7 @@ func (r *factReader) appPorts(ctx context.Context, namespace string, members []v
 		if err != nil {
 			return nil, err
 		}
-		if r.meshConfig().DynamicDNS || slices.ContainsFunc(pods, func(p *informers.Pod) bool { return !p.Ended() }) {
+		if r.meshConfig().DynamicDNS || anyLive(pods) {
 			ports = append(ports, egress.FromEgressTarget(namespace, members[i].Name, &members[i], r.cache.Sinkhole).AppPort)
 		}
 	}
