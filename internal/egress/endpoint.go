@@ -61,6 +61,17 @@ func (t Target) EndpointsByPriority() []Endpoint {
 		func(a, b Endpoint) int { return cmp.Compare(a.Priority, b.Priority) })
 }
 
+// Ways returns the endpoints that are tried first, and the backup that is used while none of them
+// can be reached.
+func (t Target) Ways() (preferred, backup []Endpoint) {
+	all := t.EndpointsByPriority()
+	first := slices.IndexFunc(all, func(e Endpoint) bool { return e.Priority != all[0].Priority })
+	if first < 0 {
+		return all, nil
+	}
+	return all[:first], all[first:]
+}
+
 // endpointsOf returns the endpoints of an EgressTarget for the partner's port.
 func endpointsOf(spec v1alpha1.EgressTargetSpec, port int32) []Endpoint {
 	var endpoints []Endpoint

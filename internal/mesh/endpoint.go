@@ -38,22 +38,22 @@ const (
 // endpoints returns the endpoints of the ServiceEntry. A name gets a trailing dot, so that Envoy
 // resolves it with DNS and not with /etc/hosts, which can have the sinkhole address.
 func endpoints(t egress.Target) []*networking.WorkloadEntry {
-	byPriority := t.EndpointsByPriority()
-	ranked := byPriority[0].Priority != byPriority[len(byPriority)-1].Priority
-	entries := make([]*networking.WorkloadEntry, len(byPriority))
-	for n, endpoint := range byPriority {
-		entry := &networking.WorkloadEntry{Address: endpoint.Address}
+	preferred, backup := t.Ways()
+	if len(backup) == 0 {
+		return workloadEntries(t, preferred, 0)
+	}
+	return append(workloadEntries(t, preferred, preferredWeight), workloadEntries(t, backup, 1)...)
+}
+
+func workloadEntries(t egress.Target, endpoints []egress.Endpoint, weight uint32) []*networking.WorkloadEntry {
+	entries := make([]*networking.WorkloadEntry, len(endpoints))
+	for n, endpoint := range endpoints {
+		entry := &networking.WorkloadEntry{Address: endpoint.Address, Weight: weight}
 		if _, isIP := endpoint.IP(); !isIP {
 			entry.Address += "."
 		}
 		if endpoint.Port != t.Port {
 			entry.Ports = map[string]uint32{portNameHTTPS: portNumber(endpoint.Port)}
-		}
-		if ranked {
-			entry.Weight = 1
-			if endpoint.Priority == byPriority[0].Priority {
-				entry.Weight = preferredWeight
-			}
 		}
 		entries[n] = entry
 	}
@@ -64,8 +64,7 @@ func endpoints(t egress.Target) []*networking.WorkloadEntry {
 // endpoint is not ejected yet, a retry tries the same one again, because of its weight. Such
 // failures can take less time than the ejection, so targets with a backup get additional retries.
 func attempts(t egress.Target) int32 {
-	if byPriority := t.EndpointsByPriority(); t.Retries == 0 ||
-		byPriority[0].Priority == byPriority[len(byPriority)-1].Priority {
+	if _, backup := t.Ways(); t.Retries == 0 || len(backup) == 0 {
 		return t.Retries
 	}
 	return t.Retries + retriesForBackup

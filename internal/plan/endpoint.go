@@ -40,18 +40,18 @@ func Way(t egress.Target) string {
 	if len(t.Endpoints) == 0 {
 		return ""
 	}
-	var preferred, backup []string
-	byPriority := t.EndpointsByPriority()
-	for _, endpoint := range byPriority {
-		if endpoint.Priority == byPriority[0].Priority {
-			preferred = append(preferred, endpoint.String())
-		} else {
-			backup = append(backup, endpoint.String())
-		}
-	}
-	text := strings.Join(preferred, ", ")
+	preferred, backup := t.Ways()
+	text := listed(preferred)
 	if len(backup) > 0 {
-		text += ", or " + strings.Join(backup, ", ") + " while none of them can be reached"
+		text += ", or " + listed(backup) + " while none of them can be reached"
 	}
 	return text
+}
+
+func listed(endpoints []egress.Endpoint) string {
+	texts := make([]string, len(endpoints))
+	for n, endpoint := range endpoints {
+		texts[n] = endpoint.String()
+	}
+	return strings.Join(texts, ", ")
 }
