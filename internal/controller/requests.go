@@ -130,20 +130,19 @@ func (r requests) anchor(ctx context.Context, anchor *unstructured.Unstructured)
 // sharing returns the EgressTargets of the namespace that share the sinkhole address of
 // object, or would if they did not avoid it, because they depend on its ports.
 func (r requests) sharing(ctx context.Context, object client.Object) []reconcile.Request {
-	addresses := r.addresses(object)
+	possible := func(e *v1alpha1.EgressTarget) []netip.Addr {
+		return egress.FromEgressTarget(object.GetNamespace(), e.GetName(), e, r.cache.Sinkhole).PossibleAddresses()
+	}
+	egressTarget, ok := object.(*v1alpha1.EgressTarget)
+	if !ok {
+		return nil
+	}
+	addresses := possible(egressTarget)
 	return r.of(ctx, func(e *v1alpha1.EgressTarget) bool {
-		return e.Name != object.GetName() && slices.ContainsFunc(r.addresses(e), func(address netip.Addr) bool {
+		return e.Name != egressTarget.Name && slices.ContainsFunc(possible(e), func(address netip.Addr) bool {
 			return slices.Contains(addresses, address)
 		})
-	}, client.InNamespace(object.GetNamespace()))
-}
-
-// addresses returns the sinkhole address of an EgressTarget, and the one that its host would have
-// alone.
-func (r requests) addresses(object client.Object) []netip.Addr {
-	egressTarget, _ := object.(*v1alpha1.EgressTarget)
-	t := egress.FromEgressTarget(object.GetNamespace(), object.GetName(), egressTarget, r.cache.Sinkhole)
-	return []netip.Addr{t.Address(), r.cache.Sinkhole.Address(t.Host)}
+	}, client.InNamespace(egressTarget.Namespace))
 }
 
 // namespace returns the EgressTargets of a Namespace, whose annotation says which hosts they may

@@ -17,7 +17,7 @@ import (
 // which RFC 1112 §4 reserves and which is not routed.
 const DefaultSinkholeRange = "240.0.0.0/4"
 
-// maxAttempts is how many addresses of a host are tried before its targets are refused.
+// maxAttempts is how many addresses of a host are tried before its target is closed.
 const maxAttempts = 16
 
 // Sinkhole are the ranges of the sinkhole addresses of a cluster. New Pods get addresses in the
@@ -60,7 +60,7 @@ func parseSinkholeRange(text string) (netip.Prefix, error) {
 		return prefix, errors.New("can be routed, so calls could arrive in plain text; use 240.0.0.0/4, 198.18.0.0/15 or " +
 			"100::/64, or a private range that nothing uses")
 	}
-	for _, other := range prefixes("240.240.0.0/16", "255.0.0.0/8", "2001:2::/48") { // see isAllocated
+	for _, other := range prefixes("240.240.0.0/16", "255.0.0.0/8") { // see isAllocated
 		if other.Bits() <= prefix.Bits() && other.Contains(prefix.Addr()) {
 			return prefix, fmt.Errorf("is in %s, in which no host gets an address", other)
 		}
@@ -100,12 +100,12 @@ func prefixes(texts ...string) []netip.Prefix {
 	return all
 }
 
-// Ranges returns the ranges, the one of new Pods first.
-func (s Sinkhole) Ranges() []netip.Prefix {
+// all returns the ranges, the one of new Pods first.
+func (s Sinkhole) all() []netip.Prefix {
 	if len(s.ranges) == 0 {
-		return prefixes(DefaultSinkholeRange)
+		return []netip.Prefix{s.ofNewPods()}
 	}
-	return slices.Clone(s.ranges)
+	return s.ranges
 }
 
 // ofNewPods returns the first range.
@@ -119,7 +119,7 @@ func (s Sinkhole) ofNewPods() netip.Prefix {
 // String returns the ranges as a list, such as "240.0.0.0/4 and 198.18.0.0/15".
 func (s Sinkhole) String() string {
 	var texts []string
-	for _, each := range s.Ranges() {
+	for _, each := range s.all() {
 		texts = append(texts, each.String())
 	}
 	last := len(texts) - 1
@@ -131,8 +131,8 @@ func (s Sinkhole) String() string {
 
 // ObservedSinkhole returns the ranges as far as addresses in use show them, for a reader that
 // doesn't know the chart's value. The first address is the one of new Pods. If it is in
-// DefaultSinkholeRange, or there is none, the first range is the default. All other addresses are
-// ranges of their own.
+// DefaultSinkholeRange, or missing, the first range is the default. All other addresses are ranges
+// of their own.
 func ObservedSinkhole(addresses []netip.Addr) Sinkhole {
 	usual := netip.MustParsePrefix(DefaultSinkholeRange)
 	var s Sinkhole
@@ -148,17 +148,17 @@ func ObservedSinkhole(addresses []netip.Addr) Sinkhole {
 }
 
 // Equal reports whether s and other have the same ranges in the same order.
-func (s Sinkhole) Equal(other Sinkhole) bool { return slices.Equal(s.Ranges(), other.Ranges()) }
+func (s Sinkhole) Equal(other Sinkhole) bool { return slices.Equal(s.all(), other.all()) }
 
 // Contains reports whether address is in any of the ranges. An IPv4 address that is written as IPv6
 // counts as IPv4.
 func (s Sinkhole) Contains(address netip.Addr) bool {
-	return slices.ContainsFunc(s.Ranges(), func(each netip.Prefix) bool { return each.Contains(address.Unmap()) })
+	return slices.ContainsFunc(s.all(), func(each netip.Prefix) bool { return each.Contains(address.Unmap()) })
 }
 
 // Overlaps reports whether prefix has addresses in any of the ranges.
 func (s Sinkhole) Overlaps(prefix netip.Prefix) bool {
-	return slices.ContainsFunc(s.Ranges(), prefix.Overlaps)
+	return slices.ContainsFunc(s.all(), prefix.Overlaps)
 }
 
 // Address returns the address of host inside the Pods of its target. It depends only on the host
@@ -166,7 +166,7 @@ func (s Sinkhole) Overlaps(prefix netip.Prefix) bool {
 // ServiceEntry must agree on it. A call that no sidecar intercepts is dropped, because the address
 // isn't routed. Two hosts can share an address; see Catches and Apart.
 func (s Sinkhole) Address(host string) netip.Addr {
-	return s.addressIn(s.ofNewPods(), host, 0)
+	return addressIn(s.ofNewPods(), host, 0)
 }
 
 // assigns reports whether new Pods can get address.
@@ -176,12 +176,14 @@ func (s Sinkhole) assigns(address netip.Addr) bool {
 
 // gives reports whether s gives the address to host in any of its ranges.
 func (s Sinkhole) gives(address netip.Addr, host string) bool {
-	return slices.ContainsFunc(s.Ranges(), func(each netip.Prefix) bool { return s.addressIn(each, host, 0) == address })
+	return slices.ContainsFunc(s.all(), func(each netip.Prefix) bool {
+		return each.Contains(address) && addressIn(each, host, 0) == address
+	})
 }
 
 // addressIn returns an address of host in the range, without those that are allocated to others.
 // Each number of skipped addresses yields another.
-func (Sinkhole) addressIn(within netip.Prefix, host string, skipped int) netip.Addr {
+func addressIn(within netip.Prefix, host string, skipped int) netip.Addr {
 	for attempt := 0; ; attempt++ {
 		address := sinkholeCandidate(within, host, attempt)
 		if isAllocated(address) {
@@ -222,7 +224,7 @@ func (t Target) Apart(others []Target) Target {
 		if !slices.ContainsFunc(others, t.Catches) {
 			break
 		}
-		t.Addresses = []netip.Addr{t.Sinkhole.addressIn(t.Sinkhole.ofNewPods(), t.Host, skipped)}
+		t.Addresses = []netip.Addr{addressIn(t.Sinkhole.ofNewPods(), t.Host, skipped)}
 	}
 	return t
 }
@@ -260,7 +262,9 @@ func (t Target) meets(other Target) bool {
 // Among returns t with AddressShared set if it shares its address with any of others, the targets
 // of its namespace. others may include t.
 func (t Target) Among(others []Target) Target {
-	t.AddressShared = slices.ContainsFunc(others, t.SharesAddress)
+	known := t
+	known.Addresses = t.AllAddresses() // so that they are computed once
+	t.AddressShared = slices.ContainsFunc(others, known.SharesAddress)
 	return t
 }
 

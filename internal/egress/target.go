@@ -139,7 +139,13 @@ func (t Target) AllAddresses() []netip.Addr {
 // HasAddress reports whether a Pod may have address for the host: it is one of the target's, or
 // the one that a range of its sinkhole gives the host.
 func (t Target) HasAddress(address netip.Addr) bool {
-	return slices.Contains(t.AllAddresses(), address) || t.Sinkhole.gives(address, t.Host)
+	return slices.Contains(t.Addresses, address) || t.Sinkhole.gives(address, t.Host)
+}
+
+// PossibleAddresses returns the address of t in new Pods, and the one that they would have without
+// the other targets of the namespace. If they are equal, it returns one.
+func (t Target) PossibleAddresses() []netip.Addr {
+	return slices.Compact([]netip.Addr{t.Address(), t.Sinkhole.Address(t.Host)})
 }
 
 // Resolve returns the targets of an intent whose annotations are at path. egressTargets holds the

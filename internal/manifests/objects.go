@@ -31,7 +31,7 @@ func (r *renderer) program() {
 	var byAddress map[netip.Addr][]egress.Target
 	for n, use := range uses {
 		if n == 0 || uses[n-1].target.Namespace != use.target.Namespace {
-			byAddress = r.targetsByAddress(uses, use.target.Namespace)
+			byAddress = targetsByAddress(uses, use.target.Namespace)
 		}
 		facts[n] = r.facts(use, byAddress, others)
 	}
@@ -74,26 +74,16 @@ func (r *renderer) addUnused() {
 
 // targetsByAddress returns the targets of a namespace by their sinkhole addresses. Only targets
 // with an address in common affect each other.
-func (r *renderer) targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
+func targetsByAddress(uses []*use, namespace string) map[netip.Addr][]egress.Target {
 	targets := map[netip.Addr][]egress.Target{}
 	for _, use := range uses {
 		if use.target.Namespace == namespace {
-			for _, address := range r.addresses(use.target) {
+			for _, address := range use.target.PossibleAddresses() {
 				targets[address] = append(targets[address], use.target)
 			}
 		}
 	}
 	return targets
-}
-
-// addresses returns the sinkhole address of t, and the one that its host has if t is alone in the
-// namespace.
-func (r *renderer) addresses(t egress.Target) []netip.Addr {
-	alone := r.options.Policy.Sinkhole.Address(t.Host)
-	if t.Address() == alone {
-		return []netip.Addr{alone}
-	}
-	return []netip.Addr{alone, t.Address()}
 }
 
 // appPorts returns the app ports of the namespace's targets with Pods.
@@ -111,12 +101,12 @@ func appPorts(uses []*use, namespace string) []int32 {
 // namespace by their sinkhole addresses.
 func (r *renderer) facts(use *use, byAddress map[netip.Addr][]egress.Target, others mesh.Others) plan.Facts {
 	var targets []egress.Target
-	for _, address := range r.addresses(use.target) {
+	for _, address := range use.target.PossibleAddresses() {
 		targets = append(targets, byAddress[address]...)
 	}
 	egressTarget := r.egressTargets[use.target.Namespace][use.target.Host].DeepCopy()
 	egressTarget.Namespace = use.target.Namespace
-	t := r.programmed(egressTarget)
+	t, rules := r.programmed(egressTarget), r.rules(use.target.Namespace)
 	demands := plan.DemandsOf(t, use.pods)
 	return plan.Facts{
 		EgressTarget: egressTarget,
@@ -125,10 +115,10 @@ func (r *renderer) facts(use *use, byAddress map[netip.Addr][]egress.Target, oth
 		Demands:     demands,
 		Credentials: r.credentials(t, plan.SecretsInUse(t, demands)),
 		Others:      others,
-		Policy:      new(r.rules(t.Namespace).Decide(t.Host)),
+		Policy:      new(rules.Decide(t.Host)),
 		Sinkhole:    r.options.Policy.Sinkhole,
 
-		EndpointProblems: r.rules(t.Namespace).EndpointProblems(t.Host, t.Endpoints),
+		EndpointProblems: rules.EndpointProblems(t.Host, t.Endpoints),
 
 		Warnings: plan.NewExpiryWarnings(nil),
 		Now:      r.options.Now,

@@ -32,7 +32,7 @@ type Facts struct {
 	Others mesh.Others
 	// Policy is the decision whether the namespace may reach the host, or nil if it is unknown.
 	Policy *policy.Decision
-	// EndpointProblems are those of the target's endpoints. See policy.Cluster.EndpointProblems.
+	// EndpointProblems are those of the target's endpoints. See policy.Rules.EndpointProblems.
 	EndpointProblems []policy.EndpointProblem
 	// Issued is the condition CertificateIssued, or nil if the target names no issuer.
 	Issued *Condition

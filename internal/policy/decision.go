@@ -39,8 +39,8 @@ type Cluster struct {
 	Domain string
 	// Sinkhole are the ranges of the sinkhole addresses.
 	Sinkhole egress.Sinkhole
-	// AllowedEndpoints match the names of the cluster that endpoints of targets may have. No other
-	// endpoint needs an entry.
+	// AllowedEndpoints match the endpoints that targets may have although they are in the cluster, or
+	// not among the hosts that the namespace may reach. See Rules.EndpointProblems.
 	AllowedEndpoints []Pattern
 }
 
