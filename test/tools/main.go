@@ -4,6 +4,7 @@
 // command prints one path:
 //
 //	go -C test/tools run . assets            the directory of etcd, kube-apiserver, kubectl and helm
+//	go -C test/tools run . assets 1.31       the same with the API server of another Kubernetes
 //	go -C test/tools run . node              the directory of the parts of a node
 //	go -C test/tools run . istio-crds        the file with Istio's CRDs
 //	go -C test/tools run . gateway-crds      the directory of the Gateway API's CRDs
@@ -75,6 +76,7 @@ const usage = `usage: go -C test/tools run . <command>
 
 commands:
   assets           print the directory that holds etcd, kube-apiserver, kubectl and helm
+  assets VERSION   print such a directory with the API server of another Kubernetes, such as 1.31
   node             print the directory that holds the parts of a Kubernetes node with Istio (root on Linux)
   istio-crds       print the file with Istio's CustomResourceDefinitions
   gateway-crds     print the folder with the Gateway API's CustomResourceDefinitions
@@ -96,6 +98,10 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 2 && args[0] == "assets" {
+		path, err := assetsOf(ctx, args[1], stderr)
+		return printed(ctx, stdout, path, err)
+	}
 	if len(args) != 1 {
 		return errors.New(usage)
 	}
@@ -125,6 +131,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}
+	return printed(ctx, stdout, path, err)
+}
+
+// printed prints the path of a command that had no error, and says why there is none otherwise.
+func printed(ctx context.Context, stdout io.Writer, path string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
