@@ -35,6 +35,8 @@ FUZZMESH_FIRST ?= 0
 FUZZMESH_WORLDS ?= 1000000
 # With KEEP=1, the demos keep running.
 KEEP ?=
+# What test-matrix runs on, as in ON='kubernetes-1.31 kubernetes-1.32'. Empty: everything.
+ON ?=
 
 MTLS_EGRESS_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mtls-egress-webhook
 XDG_CACHE_HOME ?=
@@ -59,6 +61,7 @@ node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then 
 provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_$(1)
 # cert-manager runs next to the API servers that the tests start. promtool and prometheus test the chart's alerts.
 assets := $(call provided,ASSETS,assets)
+other_assets := MTLS_EGRESS_OTHER_ASSETS=$$(go -C test/tools run . assets 1.31):$$(go -C test/tools run . assets 1.37); export MTLS_EGRESS_OTHER_ASSETS
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
 pyyaml := $(call provided,PYYAML,pyyaml)
@@ -82,6 +85,8 @@ test-unit: ## Run the tests that need no server (seconds).
 # The packages that run their own cluster, and those that run again on one with IPv6 addresses only.
 ON_A_NODE := mtls.egress/webhook/test/(cluster|lifecycle|mesh|meshdemo)
 OVER_IPV6 := mtls.egress/webhook/test/mesh
+# Those that run on the oldest and the newest API server, instead of on the one of the other tests.
+ON_OTHERS := mtls.egress/webhook/test/admission
 
 # Provides the Helm of the release, and prints its path.
 .PHONY: helm
@@ -90,7 +95,7 @@ helm: $(HELM)
 
 .PHONY: test
 test: $(HELM) ## Run all tests. The first run builds the servers that they need.
-	$(node); $(cert_manager); $(promtool); $(pyyaml); $(crds); $(assets); test/all/all.sh '$(ON_A_NODE)' '$(OVER_IPV6)'
+	$(node); $(cert_manager); $(promtool); $(pyyaml); $(crds); $(assets); $(other_assets); test/all/all.sh '$(ON_A_NODE)' '$(OVER_IPV6)' '$(ON_OTHERS)'
 
 .PHONY: test-mesh
 test-mesh: ## Run the tests of the data path on a real mesh (root on Linux, or a cluster in KUBECONFIG).
@@ -107,6 +112,11 @@ test-load: ## Create 10,000 Pods while replicas and the API server restart, and 
 .PHONY: test-workloads
 test-workloads: ## Run the tests of workloads with the real controllers of Argo Rollouts and JobSet. The first run builds them.
 	$(workloads); $(assets); go test -count 1 -v -timeout 20m ./test/workloads
+
+# The names are those that `go run ./test/matrix list` prints.
+.PHONY: test-matrix
+test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/compatibility.md (hours).
+	go run ./test/matrix run $(ON)
 
 .PHONY: guarantees
 guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
@@ -227,8 +237,14 @@ image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
+# What is released has been tested on everything in docs/compatibility.md.
 .PHONY: release
-release: $(HELM) ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
+release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
+	go run ./test/matrix current
+	$(MAKE) --no-print-directory artifacts
+
+.PHONY: artifacts
+artifacts: $(HELM) ## Like release, without a look at docs/compatibility.md.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
@@ -241,7 +257,7 @@ release: $(HELM) ## Build all release artifacts of this commit in dist/: binarie
 verify-reproducible: ## Build the release of HEAD twice, in two folders, and fail if any byte differs. Takes two full builds.
 	folder=$$(mktemp -d) && trap 'chmod -R u+w "$$folder"; rm -rf "$$folder"' EXIT && \
 	for clone in one elsewhere/two; do \
-		git clone --quiet . "$$folder/$$clone" && GOCACHE=$$folder/$${clone##*/}.cache $(MAKE) --no-print-directory -C "$$folder/$$clone" release; \
+		git clone --quiet . "$$folder/$$clone" && GOCACHE=$$folder/$${clone##*/}.cache $(MAKE) --no-print-directory -C "$$folder/$$clone" artifacts; \
 	done && diff -r "$$folder/one/dist" "$$folder/elsewhere/two/dist" && echo 'both builds are identical'
 
 .PHONY: registry-login

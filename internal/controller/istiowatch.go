@@ -95,7 +95,7 @@ func (w *istioWatch) Start(ctx context.Context) error {
 		case len(missing) > 0:
 			w.setMissing(missing)
 			w.log.Error(nil, "Istio's CRDs are missing: no target can be programmed, so calls of injected Pods fail. "+
-				"Install Istio 1.22 or newer", "missing", missing, "retryAfter", retryIstio.String())
+				"Install Istio 1.30 or newer", "missing", missing, "retryAfter", retryIstio.String())
 			return false, nil
 		}
 		if err := w.add(ctx); err != nil {

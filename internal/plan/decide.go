@@ -99,7 +99,7 @@ func (p Plan) blockedBy(missing []string) Plan {
 	}
 	p.Blocked = true
 	p.Programmed = False(reasonIstioMissing, "the CRDs of Istio are missing: "+strings.Join(missing, ", ")+
-		"; install Istio 1.22 or newer. Until then the target is not programmed, and calls of its Pods fail")
+		"; install Istio 1.30 or newer. Until then the target is not programmed, and calls of its Pods fail")
 	return p
 }
 

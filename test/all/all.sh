@@ -2,15 +2,16 @@
 # Runs all tests, whatever fails, and ends with a list of the packages and tests that failed. The
 # current directory is the project's.
 #
-#	test/all/all.sh ON_A_NODE OVER_IPV6
+#	test/all/all.sh ON_A_NODE OVER_IPV6 ON_OTHERS
 #
-# Both are extended regular expressions for import paths. Packages that match ON_A_NODE run a
+# All are extended regular expressions for import paths. Packages that match ON_A_NODE run a
 # cluster: they need the parts of a node in MTLS_EGRESS_NODE, or a cluster in KUBECONFIG, and are
 # skipped otherwise. The core (-short) of packages that match OVER_IPV6 as well runs again, on a node
 # with IPv6 addresses only; not with a KUBECONFIG, because a given cluster has the addresses that it
-# has.
+# has. MTLS_EGRESS_OTHER_ASSETS names directories of other API servers, as PATH does: packages that
+# match ON_OTHERS run on each of them, instead of on the one in MTLS_EGRESS_ASSETS.
 set -uo pipefail
-on_a_node=$1 over_ipv6=$2
+on_a_node=$1 over_ipv6=$2 on_others=$3
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM # what is interrupted is not one of many failures
@@ -26,7 +27,13 @@ run() {
 }
 
 all=$(go list ./...) || exit
-run go test -timeout 30m $(grep -vxE "$on_a_node" <<<"$all")
+others=${MTLS_EGRESS_OTHER_ASSETS:-}
+run go test -timeout 30m $(grep -vxE "$on_a_node${others:+|$on_others}" <<<"$all")
+for assets in ${others//:/ }; do
+	note=" on $("$assets/kube-apiserver" --version)"
+	MTLS_EGRESS_ASSETS=$assets run go test -timeout 30m $(grep -xE "$on_others" <<<"$all")
+done
+note=
 
 # The modules of their own. Only their packages with tests are compiled: the others are whole
 # servers.

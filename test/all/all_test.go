@@ -20,6 +20,11 @@ const (
 	// failsOverIPv6 fails on a node with IPv6 addresses only.
 	failsOverIPv6 = "package p\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestBad(t *testing.T) {\n" +
 		"\tif os.Getenv(\"MTLS_EGRESS_NODE_FAMILY\") == \"ipv6\" {\n\t\tt.Error(\"no\")\n\t}\n}\n"
+	// failsOnOldest fails on one of the other API servers.
+	failsOnOldest = "package p\n\nimport (\n\t\"os\"\n\t\"strings\"\n\t\"testing\"\n)\n\nfunc TestBad(t *testing.T) {\n" +
+		"\tif strings.HasSuffix(os.Getenv(\"MTLS_EGRESS_ASSETS\"), \"/oldest\") {\n\t\tt.Error(\"no\")\n\t}\n}\n"
+	// server is a kube-apiserver that only tells its version.
+	server   = "#!/bin/sh\nfolder=${0%/*}\necho Kubernetes of ${folder##*/}\n"
 	compiles = "package p\n\nfunc main() { is no program }\n"
 	module   = "module m\n\ngo 1.26\n"
 )
@@ -44,9 +49,23 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 	tests := map[string]struct {
 		changed map[string]string
 		node    string
+		others  []string // API servers besides the ordinary one
 		passed  []string // packages, in their order
 		failed  string   // what the output has behind FAILED
 	}{
+		"some packages run on other API servers": {
+			node: "here", others: []string{"oldest", "newest"},
+			passed: []string{
+				"project/internal/a", "project/test/b", "project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh",
+			},
+		},
+		"one fails on one of the other API servers": {
+			node: "here", others: []string{"oldest", "newest"}, changed: map[string]string{"test/b/b_test.go": failsOnOldest},
+			passed: []string{
+				"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh",
+			},
+			failed: "  project/test/b on Kubernetes of oldest\n    TestBad\n",
+		},
 		"everything passes": {
 			node: "here", passed: []string{
 				"project/internal/a", "project/test/b", "m/deep", "m", "project/test/mesh", "project/test/mesh",
@@ -98,9 +117,17 @@ func TestAllTestsRunAndAllFailuresAreListedAtTheEnd(t *testing.T) {
 			files := whole()
 			files["all.sh"] = string(script)
 			maps.Copy(files, test.changed)
-			cmd := exec.CommandContext(t.Context(), "./all.sh", "project/test/mesh", "project/test/mesh")
+			for _, other := range test.others {
+				files[other+"/kube-apiserver"] = server
+			}
+			cmd := exec.CommandContext(t.Context(), "./all.sh", "project/test/mesh", "project/test/mesh", "project/test/b")
 			cmd.Dir = project(t, files)
-			cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "KUBECONFIG=", "MTLS_EGRESS_NODE="+test.node)
+			var others []string
+			for _, other := range test.others {
+				others = append(others, filepath.Join(cmd.Dir, other))
+			}
+			cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "KUBECONFIG=", "MTLS_EGRESS_NODE="+test.node,
+				"MTLS_EGRESS_OTHER_ASSETS="+strings.Join(others, ":"))
 			output, err := cmd.CombinedOutput()
 			if _, exited := errors.AsType[*exec.ExitError](err); exited != (test.failed != "") || err != nil && !exited {
 				t.Errorf("it ended with %v", err)

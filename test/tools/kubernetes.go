@@ -92,9 +92,8 @@ func buildAlone(ctx context.Context, entry string, p program, release, flags str
 }
 
 // moduleOf writes into an empty folder a module that builds what a release of Kubernetes does. Its
-// go.mod is the release's own, which pins all modules. The modules in the folder staging of the
-// release's repository stand there without a version; they are published with the release's numbers
-// from v0.
+// go.mod is the release's own, which pins all modules. It has no versions for the
+// modules in its folder staging: they are published with the release's numbers below v0.
 func moduleOf(ctx context.Context, folder, release string, report func(modules int)) error {
 	downloaded, err := runGo(ctx, folder, report, "mod", "download", "-json", kubernetesModule+"@"+release)
 	if err != nil {
