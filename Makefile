@@ -118,6 +118,12 @@ test-workloads: ## Run the tests of workloads with the real controllers of Argo 
 test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/compatibility.md (hours).
 	go run ./test/matrix run $(ON)
 
+# The previous release that test-upgrade starts from, a folder that `make release` filled.
+PREVIOUS ?=
+.PHONY: test-upgrade
+test-upgrade: ## Upgrade from the release in the folder PREVIOUS and roll back, while Pods call. Same requirements as test-mesh.
+	$(node); MTLS_EGRESS_PREVIOUS='$(abspath $(PREVIOUS))' go test -count 1 -v -timeout 30m ./test/lifecycle
+
 .PHONY: guarantees
 guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
 	mkdir -p bin

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -176,6 +177,9 @@ func testAccounts(t *testing.T, c cluster) {
 		for name, test := range tests {
 			t.Run(user+": "+name, func(t *testing.T) {
 				err := test.do(t.Context(), account)
+				if meta.IsNoMatchError(err) {
+					t.Skip("this API server doesn't serve the kind")
+				}
 				switch allowed := slices.Contains(test.allowed, user); {
 				case allowed && err != nil:
 					t.Error(err)

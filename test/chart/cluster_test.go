@@ -17,7 +17,9 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/version"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/test/apiserver"
@@ -52,6 +54,21 @@ func newClient(t *testing.T, config *rest.Config) client.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// ofOurMinor reports whether the server is of the minor version of Kubernetes whose libraries the
+// product is built with. Others word their messages differently.
+func (c cluster) ofOurMinor(t *testing.T) bool {
+	t.Helper()
+	discovered, err := discovery.NewDiscoveryClientForConfig(c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served, err := discovered.ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return served.Major+"."+served.Minor == version.DefaultKubeBinaryVersion
 }
 
 // as is a client of another user. Without groups of its own the user may do everything, so that

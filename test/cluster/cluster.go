@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/kubernetes"
@@ -226,8 +227,21 @@ func (c *Cluster) LoadImage(ctx context.Context, tarball string) error {
 		return fmt.Errorf("the image %s can't be loaded into the cluster of KUBECONFIG: push it to where its nodes pull from",
 			filepath.Base(tarball))
 	}
-	_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), "--address", c.containerdSocket(),
-		"--namespace", "k8s.io", "images", "import", "--local", tarball))
+	return c.importTarball(ctx, tarball)
+}
+
+// LoadImageAs is LoadImage for a tarball with one image, which gets this name. The cluster must be
+// one that Start started.
+func (c *Cluster) LoadImageAs(ctx context.Context, tarball, name string) error {
+	return c.importTarball(ctx, tarball, "--index-name", name)
+}
+
+// importTarball has containerd read a tarball, with further arguments of `ctr images import`.
+func (c *Cluster) importTarball(ctx context.Context, tarball string, args ...string) error {
+	all := slices.Concat([]string{
+		"--address", c.containerdSocket(), "--namespace", "k8s.io", "images", "import", "--local",
+	}, args, []string{tarball})
+	_, _, err := apiserver.Output(exec.CommandContext(ctx, c.Program("ctr"), all...))
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,10 @@ const (
 	appNamespace, targetNamespace = "shop", "prepared"
 	secretName                    = "external-system-mtls-data"
 )
+
+// previousVariable names the folder of a release, as `make release` writes it: the first chart and
+// image are then those of the release. Without it, both are of the sources here.
+const previousVariable = "MTLS_EGRESS_PREVIOUS"
 
 // nextVersion is that of the second image and chart.
 const nextVersion = "next"
@@ -63,9 +68,10 @@ func TestLifecycle(t *testing.T) {
 	r.before = settledObjects(t, s)
 
 	var app *load
+	chart, version := r.previous(t)
 	if !t.Run("install into a namespace of restricted Pods, and the first Pod calls", func(t *testing.T) {
-		r.helm(t, "install", r.pack(t, "0.0.1", "test"), r.values("2")...)
-		r.runs(t, "test", 2)
+		r.helm(t, "install", chart, r.values("2")...)
+		r.runs(t, version, 2)
 		app = r.startApp(t, "app")
 	}) {
 		return
@@ -86,7 +92,7 @@ func TestLifecycle(t *testing.T) {
 			_, _, err := s.Helm(t.Context(), "rollback", scene.Release, "1", "--namespace", scene.Namespace,
 				"--wait", "--timeout", "3m")
 			must(t, err)
-			r.runs(t, "test", 2)
+			r.runs(t, version, 2)
 			r.hasValues(t, "info", true)
 		})
 	})
@@ -99,7 +105,7 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("helm uninstall, while Pods need the webhook: %v; want it refused", err)
 			}
 			printed(t, "refused uninstallation", stop(), app.unharmed(t))
-			r.runs(t, "test", 2)
+			r.runs(t, version, 2)
 			r.stopApp(t, first)
 			must(t, r.uninstall(t))
 			leftSince(t, s, r.before, crd, service)
@@ -126,6 +132,34 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
+// previous returns the chart that the first upgrade starts from, and the version of its image, which
+// the node has from then on.
+func (r *release) previous(t *testing.T) (chart, version string) {
+	t.Helper()
+	folder := os.Getenv(previousVariable)
+	if folder == "" {
+		return r.pack(t, "0.0.1", "test"), "test"
+	}
+	const prefix, suffix = scene.Release + "_", "_image.tar"
+	chart = only(t, filepath.Join(folder, scene.Release+"-*.tgz"))
+	image := only(t, filepath.Join(folder, prefix+"*"+suffix))
+	version = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(image), prefix), suffix)
+	must(t, r.LoadImageAs(t.Context(), image, r.repository()+":"+version))
+	t.Logf("upgrades start from version %s", version)
+	return chart, version
+}
+
+// only returns the one file of a pattern.
+func only(t *testing.T, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	must(t, err)
+	if len(found) != 1 {
+		t.Fatalf("%d files %s, want one: set %s to the folder of one release", len(found), pattern, previousVariable)
+	}
+	return found[0]
+}
+
 // pack makes a chart of a version whose default image is another.
 func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	t.Helper()
@@ -135,13 +169,18 @@ func (r *release) pack(t *testing.T, chartVersion, appVersion string) string {
 	return filepath.Join(r.Dir, scene.Release+"-"+chartVersion+".tgz")
 }
 
+// repository is that of the webhook's images on the node.
+func (r *release) repository() string {
+	repository, _, _ := strings.Cut(r.Image(scene.Release), ":")
+	return repository
+}
+
 // values are those of a number of webhooks, and further ones, as arguments of Helm. EgressTargets
 // stay longer than this test takes, as they do in life.
 func (r *release) values(replicas string, further ...string) []string {
-	repository, _, _ := strings.Cut(r.Image(scene.Release), ":")
 	var args []string
 	own := []string{
-		"image.repository=" + repository, "webhook.deployment.replicas=" + replicas,
+		"image.repository=" + r.repository(), "webhook.deployment.replicas=" + replicas,
 		"webhook.deployment.shutdownDelay=3s",
 	}
 	for _, value := range slices.Concat(own, further) {

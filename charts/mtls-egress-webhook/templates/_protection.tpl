@@ -38,7 +38,8 @@ The ranges of the sinkhole addresses as a CEL list.
 A CEL expression that is true if address, an IP address or a CIDR, overlaps the ranges of the sinkhole
 addresses. Parts in which no host gets an address are allowed. 0.0.0.0/0 and ::/0 are also allowed,
 because Istio doesn't treat them as ranges. kube-proxy accepts leading zeros and IPv4-mapped IPv6
-addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they are rewritten. Other
+addresses (::ffff:240.0.0.1, ::ffff:f000:1), but CEL's cidr() doesn't, so they are rewritten. CEL's
+containsCIDR() isn't used: in Kubernetes 1.31 it returns false for most ranges that are contained. Other
 notations of IPv6 addresses, which Services can have before Kubernetes 1.36, count as sinkhole addresses.
 */}}
 {{- define "mtls-egress-webhook.inSinkhole" -}}
@@ -64,8 +65,8 @@ notations of IPv6 addresses, which Services can have before Kubernetes 1.36, cou
 ).exists(text,
   isIP(text) ? {{ $ranges }}.exists(range, cidr(range).containsIP(text)) && !{{ $reserved }}.exists(range, cidr(range).containsIP(text)) :
   isCIDR(text) ? !(text in ['0.0.0.0/0', '::/0']) &&
-  {{ $ranges }}.exists(range, cidr(range).containsCIDR(text) || cidr(text).containsCIDR(range)) &&
-  !{{ $reserved }}.exists(range, cidr(range).containsCIDR(text)) :
+  {{ $ranges }}.exists(range, cidr(range).containsIP(cidr(text).ip()) || cidr(text).containsIP(cidr(range).ip())) &&
+  !{{ $reserved }}.exists(range, cidr(range).containsIP(cidr(text).ip()) && cidr(range).prefixLength() <= cidr(text).prefixLength()) :
   {{- /* another notation of an IPv6 address, such as 100::00001 */}}
   request.kind.kind == 'Service' && text.contains(':'))
 {{- end }}
