@@ -107,8 +107,9 @@ func Unavailable() string {
 }
 
 // Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else
-// the one that test/tools provides for the selected mesh, which on a machine that has none yet takes
-// a while and reports its progress on standard error. The process must run within the project.
+// the one that test/tools provides for the selected mesh, which on a machine that has none yet
+// takes a while and reports its progress on standard error. The process must run within the
+// project.
 func Assets(ctx context.Context) (string, error) {
 	mesh, err := SelectedMesh()
 	if err != nil {

@@ -39,8 +39,8 @@ func (c *Cluster) installIstio(ctx context.Context) error {
 	return c.Rollout(ctx, "kube-system", "deployment/coredns")
 }
 
-// ConfigureIstio installs or upgrades each istiod with further values of its chart beside those of the
-// mesh, each as Helm's --set-string takes it, and waits until it runs.
+// ConfigureIstio installs or upgrades each istiod with further values of its chart beside those of
+// the mesh, each as Helm's --set-string takes it, and waits until it runs.
 func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
 	const istiod = "istiod"
 	chart := filepath.Join("istio-control", "istio-discovery")

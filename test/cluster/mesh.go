@@ -38,8 +38,8 @@ type Mesh struct {
 	// another one.
 	PlainSidecars bool
 
-	// Revisions are those of the control planes, side by side. Empty: there is one, without a revision.
-	// The first one is the default of the mesh.
+	// Revisions are those of the control planes, side by side. The first one is the default of the
+	// mesh. Empty: there is one control plane, without a revision.
 	Revisions []string
 
 	// values are further values of Istio's charts, in YAML, with the placeholders of manifests.
@@ -135,11 +135,12 @@ func (m Mesh) Mode() string {
 	return m.Outbound
 }
 
-// MeshConfigMap is the name of the ConfigMap with the mesh configuration, and InjectorConfigMap that
-// of the injector's. With two control planes, they are those of the first.
+// MeshConfigMap is the name of the ConfigMap with the mesh configuration. With two control planes,
+// it is that of the first.
 func (m Mesh) MeshConfigMap() string { return "istio" + m.suffix() }
 
-// InjectorConfigMap is described at MeshConfigMap.
+// InjectorConfigMap is the name of the ConfigMap with the injector's configuration. With two
+// control planes, it is that of the first.
 func (m Mesh) InjectorConfigMap() string { return "istio-sidecar-injector" + m.suffix() }
 
 // suffix ends the names of what a control plane with a revision has.

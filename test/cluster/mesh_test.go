@@ -37,9 +37,14 @@ func TestEveryMeshIsSelectedByItsName(t *testing.T) {
 
 func TestASelectedMeshIsRefused(t *testing.T) {
 	for sentence, test := range map[string]struct{ mesh, kubeconfig, want string }{
-		"that does not exist": {"nftable", "", `MTLS_EGRESS_MESH is "nftable"; unset it, or set it to one of compatibility-1.25, ` +
-			"dns-capture, dynamic-dns, istio-1.30, istio-cni, nftables, plain-sidecars, registry-only, revisions"},
-		"with a cluster in KUBECONFIG": {"nftables", "/kubeconfig", "KUBECONFIG gives them another cluster; unset one of them"},
+		"that does not exist": {
+			mesh: "nftable",
+			want: `MTLS_EGRESS_MESH is "nftable"; unset it, or set it to one of compatibility-1.25, ` +
+				"dns-capture, dynamic-dns, istio-1.30, istio-cni, nftables, plain-sidecars, registry-only, revisions",
+		},
+		"with a cluster in KUBECONFIG": {
+			mesh: "nftables", kubeconfig: "/kubeconfig", want: "KUBECONFIG gives them another cluster; unset one of them",
+		},
 	} {
 		t.Setenv(meshVariable, test.mesh)
 		t.Setenv("KUBECONFIG", test.kubeconfig)
