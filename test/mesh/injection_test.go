@@ -265,8 +265,8 @@ func configureInjector(ctx context.Context, s *scene.Scene, values ...string) er
 	})
 }
 
-// interceptionOf are the arguments of istio-iptables in a Pod. With Istio's CNI plugin, the container
-// istio-validation has them.
+// interceptionOf are the arguments of istio-iptables in a Pod. With Istio's CNI plugin, the
+// container istio-validation has them.
 func interceptionOf(pod *corev1.Pod) (interception.Settings, error) {
 	i := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
 		return c.Name == "istio-init" || c.Name == "istio-validation"

@@ -405,7 +405,12 @@ func TestANeighborKeepsItsBehaviorWithDNSCapture(t *testing.T) {
 		// What the neighbor's calls come to, whether or not someone asks.
 		http, https caller.Outcome
 	}{
-		{policy: "REGISTRY_ONLY", manifests: []string{ownService, outboundPolicy(s.Mesh(), cluster.RegistryOnly)}, http: "502", https: caller.OutcomeEOF},
+		{
+			policy:    "REGISTRY_ONLY",
+			manifests: []string{ownService, outboundPolicy(s.Mesh(), cluster.RegistryOnly)},
+			http:      "502",
+			https:     caller.OutcomeEOF,
+		},
 		{policy: "ALLOW_ANY", manifests: []string{ownService}, http: "200", https: "200"},
 	} {
 		ns := namespace(t, s)

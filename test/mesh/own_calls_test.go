@@ -25,8 +25,8 @@ const (
 	ownDirectory = "/etc/own"
 )
 
-// sidecarFor is a manifest, which lacks the namespace, of a Sidecar for all Pods of a namespace. They
-// see the hosts and do with others what mode says; empty: what the mesh does.
+// sidecarFor is a manifest, which lacks the namespace, of a Sidecar for all Pods of a namespace.
+// They see the hosts and do with others what mode says; empty: what the mesh does.
 func sidecarFor(mode string, hosts ...string) string {
 	policy := ""
 	if mode != "" {
@@ -48,8 +48,8 @@ func modeIn(mesh cluster.Mesh, mode string) string {
 	return mode
 }
 
-// outboundPolicy is a manifest, which lacks the namespace, by which the sidecars of a namespace have
-// the mode. It is empty if the mesh has it.
+// outboundPolicy is a manifest, which lacks the namespace, by which the sidecars of a namespace
+// have the mode. It is empty if the mesh has it.
 func outboundPolicy(mesh cluster.Mesh, mode string) string {
 	if mesh.Mode() == mode {
 		return ""

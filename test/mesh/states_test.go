@@ -106,8 +106,8 @@ func tour() []presence {
 	return walked
 }
 
-// shortTour walks from everything through each other state once, by removing or adding one object at
-// a time, and back to everything. It is the reflected Gray code.
+// shortTour walks from everything through each other state once, by removing or adding one object
+// at a time, and back to everything. It is the reflected Gray code.
 func shortTour() []presence {
 	var walked []presence
 	for n := withNothing; n <= withEverything; n++ {
@@ -532,10 +532,10 @@ func (w *walk) spell(t *testing.T, p presence) {
 	}
 }
 
-// keepsDotted reports whether a call to the host with a trailing dot stays in the Pod, or has mutual
-// TLS. In the other states, a sidecar that resolves hosts itself finds the partner with it, and the
-// call leaves in plain text. docs/annotations.md says so; admission rejects Pods until the target is
-// programmed.
+// keepsDotted reports whether a call to the host with a trailing dot stays in the Pod, or has
+// mutual TLS. In the other states, a sidecar that resolves hosts itself finds the partner with it,
+// and the call leaves in plain text. docs/annotations.md says so; admission rejects Pods until the
+// target is programmed.
 func (*walk) keepsDotted(p presence) bool {
 	return p.has(withListener) || p.has(withAnchor|withVirtualService)
 }
