@@ -38,6 +38,9 @@ type Mesh struct {
 	// another one.
 	PlainSidecars bool
 
+	// SameConfiguration reports whether sidecars have the configuration that they have in the default
+	// mesh: only where they run, how calls are redirected to them, or which istiod it is differs.
+	SameConfiguration bool
 	// Revisions are those of the control planes, side by side. The first one is the default of the
 	// mesh. Empty: there is one control plane, without a revision.
 	Revisions []string
@@ -57,10 +60,11 @@ func Meshes() []Mesh {
 			Node:        "1.30",
 		},
 		{
-			Name:          "plain-sidecars",
-			Description:   "sidecars are containers beside the app's, which start at the same time",
-			PlainSidecars: true,
-			values:        `env: {ENABLE_NATIVE_SIDECARS: "false"}`,
+			Name:              "plain-sidecars",
+			Description:       "sidecars are containers beside the app's, which start at the same time",
+			PlainSidecars:     true,
+			SameConfiguration: true,
+			values:            `env: {ENABLE_NATIVE_SIDECARS: "false"}`,
 		},
 		{
 			Name:        "registry-only",
@@ -85,23 +89,26 @@ func Meshes() []Mesh {
 			Outbound:    AllowAnyDynamicDNS,
 		},
 		{
-			Name:        "nftables",
-			Description: "the init container redirects with nftables rules (`global.nativeNftables`)",
-			Node:        "nftables",
-			values:      "global: {nativeNftables: true}",
+			Name:              "nftables",
+			Description:       "the init container redirects with nftables rules (`global.nativeNftables`)",
+			Node:              "nftables",
+			SameConfiguration: true,
+			values:            "global: {nativeNftables: true}",
 		},
 		{
-			Name:        "istio-cni",
-			Description: "Istio's CNI plugin redirects, in place of an init container",
-			Node:        "cni",
-			values:      "pilot: {cni: {enabled: true}}\ncni: {cniBinDir: \"${CNI_BIN}\", cniConfDir: \"${CNI_CONF}\"}",
-			cni:         true,
+			Name:              "istio-cni",
+			Description:       "Istio's CNI plugin redirects, in place of an init container",
+			Node:              "cni",
+			SameConfiguration: true,
+			values:            "pilot: {cni: {enabled: true}}\ncni: {cniBinDir: \"${CNI_BIN}\", cniConfDir: \"${CNI_CONF}\"}",
+			cni:               true,
 		},
 		{
-			Name:        "revisions",
-			Description: "two control planes with revisions, and namespaces of each",
-			Revisions:   []string{"stable", "canary"},
-			values:      "defaultRevision: stable",
+			Name:              "revisions",
+			Description:       "two control planes with revisions, and namespaces of each",
+			Revisions:         []string{"stable", "canary"},
+			SameConfiguration: true,
+			values:            "defaultRevision: stable",
 		},
 	}
 }

@@ -206,25 +206,26 @@ func asks(
 	return calling(t, s, namespace, "shop"), made, own
 }
 
-func TestANeighborKeepsItsBehavior(t *testing.T) {
-	t.Parallel()
-	s := play(t)
-	for name, test := range map[string]struct {
-		manifests []string // each lacks the namespace
-		// http and https are what calls come to, before is what those over http come to until somebody
-		// asks.
-		http, https, before caller.Outcome
-		// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it
-		// does in any case.
-		read bool
-		// added are headers that the sidecar adds to calls to wherever, once it reads them.
-		added map[string]string
-		// timed says that further Pods are started before and after, and their times until they are ready
-		// printed.
-		timed bool
-	}{
+// neighborCase is a mesh in which a neighbor lives.
+type neighborCase struct {
+	manifests []string // each lacks the namespace
+	// http and https are what calls come to, before is what those over http come to until somebody
+	// asks.
+	http, https, before caller.Outcome
+	// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it
+	// does in any case.
+	read bool
+	// added are headers that the sidecar adds to calls to wherever, once it reads them.
+	added map[string]string
+	// timed says that further Pods are started before and after, and their times until they are ready
+	// printed.
+	timed bool
+}
+
+func neighborCases(mesh cluster.Mesh) map[string]neighborCase {
+	cases := map[string]neighborCase{
 		"ALLOW_ANY": {
-			manifests: []string{ownService, outboundPolicy(s.Mesh(), cluster.AllowAny)},
+			manifests: []string{ownService, outboundPolicy(mesh, cluster.AllowAny)},
 			http:      "200",
 			https:     "200",
 			before:    "200",
@@ -232,7 +233,7 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			timed:     true,
 		},
 		"REGISTRY_ONLY": {
-			manifests: []string{ownService, outboundPolicy(s.Mesh(), cluster.RegistryOnly)},
+			manifests: []string{ownService, outboundPolicy(mesh, cluster.RegistryOnly)},
 			http:      "502",
 			https:     caller.OutcomeEOF,
 			before:    "502",
@@ -241,7 +242,7 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the
 		// effect that any Service of this kind has.
 		"ALLOW_ANY, no HTTP in the mesh": {
-			manifests: []string{ownNamespaceOnly(s.Mesh())},
+			manifests: []string{ownNamespaceOnly(mesh)},
 			http:      "200",
 			https:     "200",
 			before:    "200",
@@ -252,12 +253,23 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			},
 		},
 		"REGISTRY_ONLY, no HTTP in the mesh": {
-			manifests: []string{sidecarFor(modeIn(s.Mesh(), cluster.RegistryOnly), "./*", "istio-system/*")},
+			manifests: []string{sidecarFor(modeIn(mesh, cluster.RegistryOnly), "./*", "istio-system/*")},
 			http:      "502",
 			https:     caller.OutcomeEOF,
 			before:    caller.OutcomeEOF,
 		},
-	} {
+	}
+	if mode := mesh.Mode(); mode == cluster.AllowAnyDynamicDNS {
+		// Its sidecars find any partner by its name.
+		cases[mode] = neighborCase{manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true}
+	}
+	return cases
+}
+
+func TestANeighborKeepsItsBehavior(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	for name, test := range neighborCases(s.Mesh()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := namespace(t, s)
