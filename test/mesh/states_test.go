@@ -178,6 +178,8 @@ type walk struct {
 	// spelledCalls and spelledFailed count these calls.
 	spellings                   []string
 	spelledCalls, spelledFailed int
+	// before is the state in which it called so last.
+	before presence
 	// way is the states in the order of the walk, and order says how they follow each other.
 	way   []presence
 	order string
@@ -513,30 +515,41 @@ func (w *walk) stay(t *testing.T, p presence) {
 	w.spell(t, p)
 }
 
-// spell calls the host as an app may write it as well.
+// spell calls the host as an app may write it as well. Envoy's threads take a configuration over
+// one after the other, so a call may come to what it came to in the state before. Where one with a
+// trailing dot would have left in plain text then, it isn't made.
 func (w *walk) spell(t *testing.T, p presence) {
 	t.Helper()
 	for _, spelled := range w.spellings {
-		if strings.HasSuffix(spelled, ".") && !w.keepsDotted(p) {
+		if strings.HasSuffix(spelled, ".") && !(keepsDotted(p) && keepsDotted(w.before)) {
 			continue
 		}
-		results, err := w.s.Caller(w.pod).Call(t.Context(), caller.Call{
-			URL: "http://" + spelled + w.path + "/spelled", Timeout: caller.Duration(walkTimeout),
-		})
-		must(t, err)
-		w.check(t, "the host as "+spelled, p, map[caller.Outcome]int{results[0].Outcome: 1})
-		w.spelledCalls++
-		if results[0].Outcome != "200" {
-			w.spelledFailed++
-		}
+		must(t, scene.Until(t.Context(), "the host as "+spelled, func(ctx context.Context) error {
+			results, err := w.s.Caller(w.pod).Call(ctx, caller.Call{
+				URL: "http://" + spelled + w.path + "/spelled", Timeout: caller.Duration(walkTimeout),
+			})
+			if err != nil {
+				return err
+			}
+			w.spelledCalls++
+			outcome := results[0].Outcome
+			if outcome != "200" {
+				w.spelledFailed++
+			}
+			if wanted := w.outcomes(p); outcome != caller.OutcomeTimeout && !slices.Contains(wanted, outcome) {
+				return fmt.Errorf("with %s a call comes to %s, want only %v or a time-out", p, outcome, wanted)
+			}
+			return nil
+		}))
 	}
+	w.before = p
 }
 
 // keepsDotted reports whether a call to the host with a trailing dot stays in the Pod, or has
 // mutual TLS. In the other states, a sidecar that resolves hosts itself finds the partner with it,
 // and the call leaves in plain text. docs/annotations.md says so; admission rejects Pods until the
 // target is programmed.
-func (*walk) keepsDotted(p presence) bool {
+func keepsDotted(p presence) bool {
 	return p.has(withListener) || p.has(withAnchor|withVirtualService)
 }
 
