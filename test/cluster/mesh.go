@@ -38,6 +38,9 @@ type Mesh struct {
 	// another one.
 	PlainSidecars bool
 
+	// OneRotation reports whether sidecars take the first change of a mounted certificate alone:
+	// https://github.com/istio/istio/issues/59912.
+	OneRotation bool
 	// SameConfiguration reports whether sidecars have the configuration that they have in the default
 	// mesh: only where they run, how calls are redirected to them, or which istiod it is differs.
 	SameConfiguration bool
@@ -58,6 +61,7 @@ func Meshes() []Mesh {
 			Name:        "istio-1.30",
 			Description: "Istio of April 2026, which became 1.30, with Envoy 1.38",
 			Node:        "1.30",
+			OneRotation: true,
 		},
 		{
 			Name:              "plain-sidecars",
