@@ -521,7 +521,7 @@ func (w *walk) stay(t *testing.T, p presence) {
 func (w *walk) spell(t *testing.T, p presence) {
 	t.Helper()
 	for _, spelled := range w.spellings {
-		if strings.HasSuffix(spelled, ".") && !(keepsDotted(p) && keepsDotted(w.before)) {
+		if strings.HasSuffix(spelled, ".") && (!keepsDotted(p) || !keepsDotted(w.before)) {
 			continue
 		}
 		must(t, scene.Until(t.Context(), "the host as "+spelled, func(ctx context.Context) error {
