@@ -39,9 +39,9 @@ func Root(ctx context.Context) (string, error) {
 
 // Tools returns the path that a command of test/tools prints. It is the one in the command's
 // variable, such as MTLS_EGRESS_ISTIO_CRDS, which `make test` sets: then no test builds or
-// downloads anything. Without the variable, the command runs, and makes what is missing. Its
-// progress goes to standard error. The process must run within the project.
-func Tools(ctx context.Context, command string) (string, error) {
+// downloads anything. Without the variable, the command runs with the arguments, and makes what is
+// missing. Its progress goes to standard error. The process must run within the project.
+func Tools(ctx context.Context, command string, args ...string) (string, error) {
 	if path := os.Getenv(toolsVariable(command)); path != "" {
 		return path, nil
 	}
@@ -49,7 +49,8 @@ func Tools(ctx context.Context, command string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, "test", "tools"), "run", ".", command)
+	run := append([]string{"-C", filepath.Join(root, "test", "tools"), "run", ".", command}, args...)
+	cmd := exec.CommandContext(ctx, "go", run...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

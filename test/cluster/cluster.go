@@ -64,6 +64,7 @@ type Cluster struct {
 
 	dir        string  // of all files
 	network    network // of a cluster that Start started
+	mesh       Mesh    // of a cluster that Start started
 	programs   string  // where kubectl and helm are, and all else of a cluster that Start started
 	node       string  // of images and charts
 	say        func(string)
@@ -107,13 +108,18 @@ func Unavailable() string {
 }
 
 // Assets returns the directory of programs, images and charts: the one in MTLS_EGRESS_NODE, else
-// the one that test/tools provides, which on a machine that has none yet takes a while and reports
-// its progress on standard error. The process must run within the project.
+// the one that test/tools provides for the selected mesh, which on a machine that has none yet
+// takes a while and reports its progress on standard error. The process must run within the
+// project.
 func Assets(ctx context.Context) (string, error) {
-	if directory := os.Getenv(assetsVariable); directory != "" {
-		return directory, nil
+	mesh, err := SelectedMesh()
+	if err != nil {
+		return "", err
 	}
-	path, err := apiserver.Tools(ctx, "node")
+	if directory := os.Getenv(assetsVariable); directory != "" {
+		return directory, mesh.checkNode(directory)
+	}
+	path, err := apiserver.Tools(ctx, "node", strings.Fields(mesh.Node)...)
 	if err != nil {
 		return "", fmt.Errorf("providing the parts of a node: %w", err)
 	}
@@ -128,6 +134,9 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		c.say = func(string) {}
 	}
 	var err error
+	if c.mesh, err = SelectedMesh(); err != nil {
+		return nil, err
+	}
 	if c.Root, err = apiserver.Root(ctx); err != nil {
 		return nil, err
 	}
@@ -190,6 +199,10 @@ func (c *Cluster) client() (err error) {
 	c.Client, err = kubernetes.NewForConfig(c.Config)
 	return err
 }
+
+// Mesh is the mesh that the cluster has: the zero value for the default one, and for that of
+// KUBECONFIG.
+func (c *Cluster) Mesh() Mesh { return c.mesh }
 
 // Program is the path of a program of the node, such as kubectl or ctr.
 func (c *Cluster) Program(name string) string { return filepath.Join(c.programs, name) }

@@ -19,7 +19,8 @@ const nodeName = "node"
 func (c *Cluster) startControlPlane(ctx context.Context) error {
 	c.say("starting etcd, containerd and the control plane")
 	for _, folder := range []string{
-		"", "pki", "etcd", "containerd", "containerd/certs.d/_default", "cni", "kubelet", "kubelet-plugins",
+		"", "pki", "etcd", "containerd", "containerd/certs.d/_default", "cni", "cni-bin", "kubelet",
+		"kubelet-plugins",
 	} {
 		if err := os.MkdirAll(filepath.Join(c.dir, folder), 0o755); err != nil {
 			return err

@@ -19,8 +19,19 @@ func (c *Cluster) installIstio(ctx context.Context) error {
 	if _, err := c.write("istio-values.yaml", istioValues); err != nil {
 		return err
 	}
+	if _, err := c.write("mesh-values.yaml", c.mesh.chartValues()); err != nil {
+		return err
+	}
 	if err := c.helmIstio(ctx, "istio-base", "base", IstioNamespace, "--set"); err != nil {
 		return err
+	}
+	if c.mesh.cni {
+		if err := c.helmIstio(ctx, "istio-cni", "istio-cni", IstioNamespace, "--set"); err != nil {
+			return err
+		}
+		if err := c.Rollout(ctx, IstioNamespace, "daemonset/istio-cni-node"); err != nil {
+			return err
+		}
 	}
 	if err := c.ConfigureIstio(ctx); err != nil {
 		return err
@@ -28,15 +39,29 @@ func (c *Cluster) installIstio(ctx context.Context) error {
 	return c.Rollout(ctx, "kube-system", "deployment/coredns")
 }
 
-// ConfigureIstio installs or upgrades istiod with further values of its chart, each as Helm's
-// --set-string takes it, and waits until it runs.
+// ConfigureIstio installs or upgrades each istiod with further values of its chart beside those of
+// the mesh, each as Helm's --set-string takes it, and waits until it runs.
 func (c *Cluster) ConfigureIstio(ctx context.Context, values ...string) error {
-	if err := c.helmIstio(
-		ctx, "istiod", filepath.Join("istio-control", "istio-discovery"), IstioNamespace, "--set-string", values...,
-	); err != nil {
+	const istiod = "istiod"
+	chart := filepath.Join("istio-control", "istio-discovery")
+	if len(c.mesh.Revisions) == 0 {
+		return c.installIstiod(ctx, istiod, chart, values)
+	}
+	for _, revision := range c.mesh.Revisions {
+		own := append([]string{"revision=" + revision}, values...)
+		if err := c.installIstiod(ctx, istiod+"-"+revision, chart, own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installIstiod installs or upgrades a release with the Deployment of its name.
+func (c *Cluster) installIstiod(ctx context.Context, release, chart string, values []string) error {
+	if err := c.helmIstio(ctx, release, chart, IstioNamespace, "--set-string", values...); err != nil {
 		return err
 	}
-	return c.Rollout(ctx, IstioNamespace, "deployment/istiod")
+	return c.Rollout(ctx, IstioNamespace, "deployment/"+release)
 }
 
 // InstallGateway installs an Istio ingress gateway with Istio's chart, under a release name in a
@@ -66,7 +91,8 @@ func (c *Cluster) helmIstio(
 		"--create-namespace",
 	}
 	if chart != "gateway" {
-		args = append(args, "--values", filepath.Join(c.dir, "istio-values.yaml"))
+		args = append(args, "--values", filepath.Join(c.dir, "istio-values.yaml"),
+			"--values", filepath.Join(c.dir, "mesh-values.yaml"))
 	}
 	for _, value := range values {
 		args = append(args, set, value)

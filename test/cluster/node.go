@@ -41,6 +41,8 @@ func (c *Cluster) values() map[string]string {
 		"DIR":             c.dir,
 		"BIN":             filepath.Join(c.node, "bin"),
 		"PKI":             c.pkiFile(""),
+		"CNI_BIN":         filepath.Join(c.dir, "cni-bin"),
+		"CNI_CONF":        filepath.Join(c.dir, "cni"),
 		"CGROUP":          os.Getenv(cgroupVariable),
 		"NODE":            nodeName,
 		"PARTNER_ZONES":   PartnerZones,
@@ -95,7 +97,11 @@ func (c *Cluster) importImages(ctx context.Context) error {
 		return err
 	}
 	c.say("loading images")
-	for _, name := range []string{"pause", "coredns", "pilot", "proxyv2"} {
+	images := []string{"pause", "coredns", "pilot", "proxyv2"}
+	if c.mesh.cni {
+		images = append(images, "install-cni")
+	}
+	for _, name := range images {
 		if err := c.LoadImage(ctx, filepath.Join(c.Images(), name+".tar")); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
+
+	"mtls.egress/webhook/test/cluster"
 )
 
 // combination is something that tests can run on, and the tests that run on it for the table.
@@ -29,6 +31,12 @@ func combinations() []combination {
 	for _, minor := range []string{"1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"} {
 		all = append(all, onKubernetes(minor))
 	}
+	all = append(all,
+		onMesh("istio-1.31", "Istio of August 2026, which became 1.31, with Envoy 1.40: all tests of the data path", cluster.Mesh{}),
+		onMesh("ipv6", "Pods, Services and nodes with IPv6 addresses only", cluster.Mesh{}, "MTLS_EGRESS_NODE_FAMILY=ipv6"))
+	for _, mesh := range cluster.Meshes() {
+		all = append(all, onMesh(mesh.Name, mesh.Description, mesh, "MTLS_EGRESS_MESH="+mesh.Name))
+	}
 	return all
 }
 
@@ -47,6 +55,18 @@ func onKubernetes(minor string) combination {
 		c.provided = map[string][]string{"MTLS_EGRESS_ASSETS": {"assets"}}
 	}
 	return c
+}
+
+// onMesh is a run of the tests of the data path on a mesh.
+func onMesh(name, about string, mesh cluster.Mesh, env ...string) combination {
+	node := []string{"node"}
+	if mesh.Node != "" {
+		node = append(node, mesh.Node)
+	}
+	return combination{
+		name: name, about: about, packages: []string{"./test/mesh"}, env: env, counts: true,
+		provided: map[string][]string{"MTLS_EGRESS_NODE": node, "MTLS_EGRESS_CERTMANAGER": {"certmanager"}},
+	}
 }
 
 // chosen are the combinations of these names; all, if there are no names.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"mtls.egress/webhook/test/actor/caller"
+	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/scene"
 )
 
@@ -213,7 +214,7 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 		skip(t, "changes the mesh configuration, which it doesn't do in the cluster of KUBECONFIG")
 	}
 	t.Cleanup(func() { must(t, s.ConfigureIstio(context.Background())) })
-	must(t, s.ConfigureIstio(t.Context(), "meshConfig.outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS"))
+	must(t, s.ConfigureIstio(t.Context(), "meshConfig.outboundTrafficPolicy.mode="+cluster.AllowAnyDynamicDNS))
 	ns := namespace(t, s)
 	made := credential(t, s, ns, "dynamic")
 	const dotted = "http://" + host + "./dynamic-dns"
@@ -241,11 +242,7 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 			return nil
 		}),
 	)
-	must(t, s.Apply(t.Context(),
-		"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: "+ns+"}\nspec: {}\n"))
-	_, _, err := s.Kubectl(t.Context(), "--namespace", ns, "wait", "--for=condition=Programmed",
-		"egresstarget/"+host, "--timeout=120s")
-	must(t, err)
+	programmedFirst(t, s, ns)
 	must(t, s.Deploy(t.Context(), app))
 	pod := calling(t, s, ns, "shop")
 	loop := moreCalls(t, s, pod, dotted, 50)
@@ -256,4 +253,15 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 		Requests: loop.Calls,
 		Failed:   loop.Calls - loop.ByOutcome["200"],
 	})
+}
+
+// programmedFirst creates the EgressTarget of the host before any Pod, and waits until it is
+// programmed.
+func programmedFirst(t *testing.T, s *scene.Scene, namespace string) {
+	t.Helper()
+	applyIn(t, s, namespace,
+		"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: %s}\nspec: {}\n")
+	_, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "wait", "--for=condition=Programmed",
+		"egresstarget/"+host, "--timeout=120s")
+	must(t, err)
 }

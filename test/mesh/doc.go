@@ -5,4 +5,7 @@
 //
 // Tests that stop or reconfigure what all namespaces share don't run in parallel. All others do,
 // each in a namespace of its own.
+//
+// On another mesh than the default one (MTLS_EGRESS_MESH, see cluster.Meshes), those in onVariants
+// are played, and docs/guarantees.md is not compared.
 package mesh

@@ -61,7 +61,8 @@ func skip(t *testing.T, reason string) {
 }
 
 // publish writes the rows of a run to where they are asked for. When nobody asks, they have to be
-// those of the document. Rows of a run that didn't run all tests, or didn't pass, are neither.
+// those of the document, which is about the default mesh. Rows of a run that didn't run all tests,
+// or didn't pass, are neither.
 func (l *ledger) publish(passed bool) error {
 	l.Lock()
 	defer l.Unlock()
@@ -74,6 +75,9 @@ func (l *ledger) publish(passed bool) error {
 	}
 	if asked {
 		return evidence.WriteFile(path, l.rows)
+	}
+	if mesh, err := cluster.SelectedMesh(); err != nil || mesh.Name != "" {
+		return err
 	}
 	document, err := os.ReadFile(guarantees)
 	if err != nil {

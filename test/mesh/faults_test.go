@@ -22,6 +22,7 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/pki"
 	"mtls.egress/webhook/test/scene"
 )
@@ -222,6 +223,10 @@ func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 	t.Parallel()
 	s := play(t)
 	ns := namespace(t, s)
+	if s.Mesh().Mode() == cluster.RegistryOnly {
+		// There nobody is seen.
+		applyIn(t, s, ns, outboundPolicy(s.Mesh(), cluster.AllowAny))
+	}
 	const path = "/control"
 	must(t, s.Deploy(
 		t.Context(),
@@ -250,13 +255,17 @@ func TestWhoDidNotAskIsSeenInPlainText(t *testing.T) {
 // TestTheFirstPodOfATarget is there before anything is programmed for it.
 func TestTheFirstPodOfATarget(t *testing.T) {
 	t.Parallel()
+	s := play(t)
+	native := map[string]string{}
+	if s.Mesh().PlainSidecars {
+		native["sidecar.istio.io/nativeSidecar"] = "true"
+	}
 	for sidecar, annotations := range map[string]map[string]string{
-		"native sidecar":         nil,
+		"native sidecar":         native,
 		"sidecar beside the app": {"sidecar.istio.io/nativeSidecar": "false"}, // The app calls before its sidecar works.
 	} {
 		t.Run(sidecar, func(t *testing.T) {
 			t.Parallel()
-			s := play(t)
 			ns := namespace(t, s)
 			made := credential(t, s, ns, "first")
 			path := "/first-" + strings.Fields(sidecar)[0]

@@ -84,6 +84,16 @@ func overIPv6() []string {
 	)
 }
 
+// applyIn applies manifests that lack the namespace. An empty one is left out.
+func applyIn(t *testing.T, s *scene.Scene, namespace string, manifests ...string) {
+	t.Helper()
+	for _, manifest := range manifests {
+		if manifest != "" {
+			must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, namespace)))
+		}
+	}
+}
+
 // ofFamily returns the one of the cluster's address family.
 func ofFamily(ipv4, ipv6 string) string {
 	if cluster.IPv6() {
@@ -107,6 +117,11 @@ func play(t *testing.T) *scene.Scene {
 	}
 	if cluster.IPv6() && !slices.Contains(overIPv6(), name) {
 		t.Skip("isn't played on a cluster with IPv6 addresses only")
+	}
+	mesh, err := cluster.SelectedMesh()
+	must(t, err)
+	if reason := leftOut(mesh, name); reason != "" {
+		t.Skip(reason)
 	}
 	begun.Lock()
 	defer begun.Unlock()

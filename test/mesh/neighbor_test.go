@@ -20,6 +20,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/scene"
 )
 
@@ -34,20 +35,17 @@ spec:
   selector: {app: somebody}
   ports: [{name: http, port: 80}]
 `
-	// ownNamespaceOnly keeps from the sidecars of a namespace what is in others, so that a Service of
-	// another test isn't the first HTTP on port 80 that they know.
-	ownNamespaceOnly = `
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: default, namespace: %s}
-spec:
-  egress: [{hosts: ["./*"]}]
-`
 	// capturesDNS makes the sidecar of a Pod answer its DNS queries.
 	capturesDNS = `{"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}`
 	// meshCapturesDNS makes that the default of the mesh, as a value of istiod's chart.
 	meshCapturesDNS = "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE=true"
 )
+
+// ownNamespaceOnly keeps from the sidecars of a namespace what is in others, so that a Service of
+// another test isn't the first HTTP on port 80 that they know. It lacks the namespace.
+func ownNamespaceOnly(mesh cluster.Mesh) string {
+	return sidecarFor(modeIn(mesh, cluster.AllowAny), "./*")
+}
 
 // idOfASidecar stands for an x-request-id that no app has set.
 const idOfASidecar = "an x-request-id of the sidecar's"
@@ -87,6 +85,10 @@ func moveIn(t *testing.T, s *scene.Scene, namespace, path string, annotations ma
 	}))
 	pod, err := s.ReadyPod(t.Context(), namespace, "neighbor")
 	must(t, err)
+	if s.Mesh().PlainSidecars {
+		// Its calls were refused until its sidecar listened.
+		must(t, s.Caller(pod).ResetLoop(t.Context(), ""))
+	}
 	must(t, scene.Until(t.Context(), "the neighbor to call", func(ctx context.Context) error {
 		loops, err := s.Caller(pod).Loops(ctx)
 		for url, loop := range loops {
@@ -204,26 +206,34 @@ func asks(
 	return calling(t, s, namespace, "shop"), made, own
 }
 
-func TestANeighborKeepsItsBehavior(t *testing.T) {
-	t.Parallel()
-	s := play(t)
-	for name, test := range map[string]struct {
-		manifests []string // each lacks the namespace
-		// http and https are what calls come to, before is what those over http come to until somebody
-		// asks.
-		http, https, before caller.Outcome
-		// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it
-		// does in any case.
-		read bool
-		// added are headers that the sidecar adds to calls to wherever, once it reads them.
-		added map[string]string
-		// timed says that further Pods are started before and after, and their times until they are ready
-		// printed.
-		timed bool
-	}{
-		"ALLOW_ANY": {manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true, timed: true},
+// neighborCase is a mesh in which a neighbor lives.
+type neighborCase struct {
+	manifests []string // each lacks the namespace
+	// http and https are what calls come to, before is what those over http come to until somebody
+	// asks.
+	http, https, before caller.Outcome
+	// read says that the sidecar reads calls to port 80 as HTTP before somebody asks. Afterwards it
+	// does in any case.
+	read bool
+	// added are headers that the sidecar adds to calls to wherever, once it reads them.
+	added map[string]string
+	// timed says that further Pods are started before and after, and their times until they are ready
+	// printed.
+	timed bool
+}
+
+func neighborCases(mesh cluster.Mesh) map[string]neighborCase {
+	cases := map[string]neighborCase{
+		"ALLOW_ANY": {
+			manifests: []string{ownService, outboundPolicy(mesh, cluster.AllowAny)},
+			http:      "200",
+			https:     "200",
+			before:    "200",
+			read:      true,
+			timed:     true,
+		},
 		"REGISTRY_ONLY": {
-			manifests: []string{ownService, registryOnly},
+			manifests: []string{ownService, outboundPolicy(mesh, cluster.RegistryOnly)},
 			http:      "502",
 			https:     caller.OutcomeEOF,
 			before:    "502",
@@ -232,7 +242,7 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 		// Our anchor is then the first HTTP on port 80 that the sidecars of the namespace know, with the
 		// effect that any Service of this kind has.
 		"ALLOW_ANY, no HTTP in the mesh": {
-			manifests: []string{ownNamespaceOnly},
+			manifests: []string{ownNamespaceOnly(mesh)},
 			http:      "200",
 			https:     "200",
 			before:    "200",
@@ -243,18 +253,27 @@ func TestANeighborKeepsItsBehavior(t *testing.T) {
 			},
 		},
 		"REGISTRY_ONLY, no HTTP in the mesh": {
-			manifests: []string{registryOnly},
+			manifests: []string{sidecarFor(modeIn(mesh, cluster.RegistryOnly), "./*", "istio-system/*")},
 			http:      "502",
 			https:     caller.OutcomeEOF,
 			before:    caller.OutcomeEOF,
 		},
-	} {
+	}
+	if mode := mesh.Mode(); mode == cluster.AllowAnyDynamicDNS {
+		// Its sidecars find any partner by its name.
+		cases[mode] = neighborCase{manifests: []string{ownService}, http: "200", https: "200", before: "200", read: true}
+	}
+	return cases
+}
+
+func TestANeighborKeepsItsBehavior(t *testing.T) {
+	t.Parallel()
+	s := play(t)
+	for name, test := range neighborCases(s.Mesh()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := namespace(t, s)
-			for _, manifest := range test.manifests {
-				must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, ns)))
-			}
+			applyIn(t, s, ns, test.manifests...)
 			n := moveIn(t, s, ns, "/neighbor/"+ns, nil)
 			n.settles(t, s, "its calls before anybody asks", test.before, test.read)
 			before := n.behaves(t, s)
@@ -398,13 +417,16 @@ func TestANeighborKeepsItsBehaviorWithDNSCapture(t *testing.T) {
 		// What the neighbor's calls come to, whether or not someone asks.
 		http, https caller.Outcome
 	}{
-		{policy: "REGISTRY_ONLY", manifests: []string{ownService, registryOnly}, http: "502", https: caller.OutcomeEOF},
+		{
+			policy:    "REGISTRY_ONLY",
+			manifests: []string{ownService, outboundPolicy(s.Mesh(), cluster.RegistryOnly)},
+			http:      "502",
+			https:     caller.OutcomeEOF,
+		},
 		{policy: "ALLOW_ANY", manifests: []string{ownService}, http: "200", https: "200"},
 	} {
 		ns := namespace(t, s)
-		for _, manifest := range test.manifests {
-			must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, ns)))
-		}
+		applyIn(t, s, ns, test.manifests...)
 		n := moveIn(t, s, ns, "/capture/"+ns, annotations)
 		before := n.behaves(t, s)
 		want := n.asAlways(test.http, test.https)

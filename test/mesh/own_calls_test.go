@@ -15,6 +15,7 @@ import (
 
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/scene"
 )
 
@@ -22,21 +23,48 @@ const (
 	// ownSecret holds a credential that an app uses itself; it is mounted at ownDirectory.
 	ownSecret    = "own"
 	ownDirectory = "/etc/own"
-	// registryOnly makes the sidecars of a namespace refuse what the mesh doesn't know.
-	registryOnly = `
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: default, namespace: %s}
-spec:
-  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
-  egress: [{hosts: ["./*", "istio-system/*"]}]
-`
 )
 
-// outboundPolicies are what a mesh does with calls to hosts that it doesn't know. The value is a
-// manifest, which lacks the namespace.
-func outboundPolicies() map[string]string {
-	return map[string]string{"ALLOW_ANY": "", "REGISTRY_ONLY": registryOnly}
+// sidecarFor is a manifest, which lacks the namespace, of a Sidecar for all Pods of a namespace.
+// They see the hosts and do with others what mode says; empty: what the mesh does.
+func sidecarFor(mode string, hosts ...string) string {
+	policy := ""
+	if mode != "" {
+		policy = "outboundTrafficPolicy: {mode: " + mode + "}, "
+	}
+	return fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: %%s}
+spec: {%segress: [{hosts: ["%s"]}]}
+`, policy, strings.Join(hosts, `", "`))
+}
+
+// modeIn returns what a Sidecar needs to have the mode: nothing, if the mesh has it.
+func modeIn(mesh cluster.Mesh, mode string) string {
+	if mesh.Mode() == mode {
+		return ""
+	}
+	return mode
+}
+
+// outboundPolicy is a manifest, which lacks the namespace, by which the sidecars of a namespace
+// have the mode. It is empty if the mesh has it.
+func outboundPolicy(mesh cluster.Mesh, mode string) string {
+	if mesh.Mode() == mode {
+		return ""
+	}
+	return sidecarFor(mode, "./*", "istio-system/*")
+}
+
+// outboundPolicies are what a mesh does with calls to hosts that it doesn't know, with what
+// outboundPolicy returns for each.
+func outboundPolicies(mesh cluster.Mesh) map[string]string {
+	policies := map[string]string{}
+	for _, mode := range []string{cluster.AllowAny, cluster.RegistryOnly, mesh.Mode()} {
+		policies[mode] = outboundPolicy(mesh, mode)
+	}
+	return policies
 }
 
 // withOwnSecret mounts the Secret of the app's own credential into the app.
@@ -66,9 +94,7 @@ func callsItself(
 ) (pod *corev1.Pod, sidecars, own scene.Credential) {
 	t.Helper()
 	ns := namespace(t, s)
-	if manifest != "" {
-		must(t, s.Apply(t.Context(), fmt.Sprintf(manifest, ns)))
-	}
+	applyIn(t, s, ns, manifest)
 	sidecars = credential(t, s, ns, "shop")
 	own, err := s.Credential("shop itself")
 	must(t, err)
@@ -91,7 +117,7 @@ func callsItself(
 func TestOwnHTTPSIsUntouched(t *testing.T) {
 	t.Parallel()
 	s := play(t)
-	for policy, manifest := range outboundPolicies() {
+	for policy, manifest := range outboundPolicies(s.Mesh()) {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
 			path := "/own-https/" + policy
@@ -144,7 +170,7 @@ func TestOwnHTTPSIsUntouched(t *testing.T) {
 func TestARequestIsSentOnce(t *testing.T) {
 	t.Parallel()
 	s := play(t)
-	for policy, manifest := range outboundPolicies() {
+	for policy, manifest := range outboundPolicies(s.Mesh()) {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
 			prefix := "/once-" + strings.ToLower(policy)

@@ -215,7 +215,8 @@ func (r *rotating) unharmed(t *testing.T, path, fault string) {
 }
 
 // TestTheSecretChangesUnderLoad changes the client certificate three times, then to a pair that
-// doesn't belong together, and then to a good one again.
+// doesn't belong together, and then to a good one again. Where the sidecars of the mesh take one
+// change alone, it ends after that.
 func TestTheSecretChangesUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := play(t)
@@ -230,7 +231,12 @@ func TestTheSecretChangesUnderLoad(t *testing.T) {
 		r.write(t, current.Data(scene.LayoutCert))
 		r.moves(t, written, current.Serial())
 	}
-	for i := range rotations {
+	rotate("rotation 1")
+	if s.Mesh().OneRotation {
+		r.unharmed(t, path, "the Secret changes once")
+		return
+	}
+	for i := 1; i < rotations; i++ {
 		rotate(fmt.Sprintf("rotation %d", i+1))
 	}
 	r.unharmed(t, path, "the Secret changes three times")

@@ -41,7 +41,7 @@ func TestANeighborWhoseServerSpeaksFirst(t *testing.T) {
 	s := play(t)
 	ns := namespace(t, s)
 	// The first HTTP service on the port would be that of another test otherwise.
-	must(t, s.Apply(t.Context(), fmt.Sprintf(ownNamespaceOnly, ns)))
+	applyIn(t, s, ns, ownNamespaceOnly(s.Mesh()))
 	server := outsideServer(t, s, ns)
 	must(t, s.Deploy(t.Context(), scene.App{Namespace: ns, Name: "neighbor", Kind: "Pod", Containers: []corev1.Container{{
 		Name:    "client",

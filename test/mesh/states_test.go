@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
+	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/scene"
 )
 
@@ -104,6 +106,35 @@ func tour() []presence {
 	return walked
 }
 
+// shortTour walks from everything through each other state once, by removing or adding one object
+// at a time, and back to everything. It is the reflected Gray code.
+func shortTour() []presence {
+	var walked []presence
+	for n := withNothing; n <= withEverything; n++ {
+		walked = append(walked, withEverything^n^n>>1)
+	}
+	return append(walked, withEverything)
+}
+
+func TestTheShortTourIsInEveryStateOnce(t *testing.T) {
+	walked := shortTour()
+	been := map[presence]int{}
+	for i, at := range walked[1:] {
+		been[at]++
+		if step := at ^ walked[i]; step&(step-1) != 0 || step == 0 {
+			t.Errorf("from %s to %s: more than one object differs, or none", walked[i], at)
+		}
+	}
+	for state := withNothing; state <= withEverything; state++ {
+		if been[state] != 1 {
+			t.Errorf("%s: %d times, want once", state, been[state])
+		}
+	}
+	if walked[0] != withEverything || walked[len(walked)-1] != withEverything {
+		t.Errorf("from %s to %s, want from everything to everything", walked[0], walked[len(walked)-1])
+	}
+}
+
 func TestTheTourTakesEveryWayOnce(t *testing.T) {
 	walked := tour()
 	taken := map[[2]presence]int{}
@@ -126,9 +157,11 @@ func TestTheTourTakesEveryWayOnce(t *testing.T) {
 // walk is a namespace in which the objects of a target are removed and added by hand, while apps
 // call all the time.
 type walk struct {
-	s            *scene.Scene
-	registryOnly bool
-	namespace    string
+	s         *scene.Scene
+	namespace string
+	// mode is that of the outbound traffic policy. sidecar is what a Sidecar of the namespace needs to
+	// have it; empty: the mesh has it.
+	mode, sidecar string
 	// path of all URLs.
 	path    string
 	made    scene.Credential
@@ -141,37 +174,50 @@ type walk struct {
 	lateCalls, lateFailed int
 	// pushes counts the calls of push.
 	pushes int
+	// spellings are other ways to write the host, with which the app calls in each state; empty: none.
+	// spelledCalls and spelledFailed count these calls.
+	spellings                   []string
+	spelledCalls, spelledFailed int
+	// before is the state in which it called so last.
+	before presence
+	// way is the states in the order of the walk, and order says how they follow each other.
+	way   []presence
+	order string
 }
 
 // walkTimeout ends each call of the walk: short, as one that ends at the sinkhole takes all of it.
 // So on a busy machine a call can time out in any state.
-const walkTimeout = "300ms"
+const walkTimeout = 300 * time.Millisecond
 
 func (w *walk) url() string { return "http://" + host + w.path }
 
 // outcomes are what a call can come to in a state, besides a timeout. One of them must be seen,
 // unless a timeout is among them.
 func (w *walk) outcomes(p presence) []caller.Outcome {
+	registryOnly := w.mode == cluster.RegistryOnly
 	switch {
 	case p|withAnchor == withEverything || p|withListener == withEverything:
 		return []caller.Outcome{"200"} // One of anchor and listener is enough.
 	case p.has(withAnchor|withVirtualService) && !p.has(withListener), p.has(withListener | withVirtualService):
 		return []caller.Outcome{"503"} // The route leads to a cluster that isn't there.
-	case p.has(withListener|withAnchor) && w.registryOnly:
+	case p.has(withListener|withAnchor) && registryOnly:
 		return []caller.Outcome{
 			caller.OutcomeTimeout, "503", "502",
 		} // A kept connection stays with the listener that the anchor made.
 	case p.has(withListener):
 		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It leads to the listener's own endpoint, which is nowhere.
-	case p.has(withAnchor) && w.registryOnly:
+	case p.has(withAnchor) && registryOnly:
 		return []caller.Outcome{"502"} // The sidecar listens, and the host isn't in its registry.
-	case w.registryOnly:
+	case registryOnly:
 		return []caller.Outcome{
 			caller.OutcomeEOF,
 			caller.OutcomeReset,
 		} // It doesn't even listen for HTTP: the connection leads to Istio's black hole.
 	case p.has(withAnchor):
 		return []caller.Outcome{caller.OutcomeTimeout, "503"} // It connects to the sinkhole, and times out.
+	case w.mode == cluster.AllowAnyDynamicDNS:
+		// It looks the name up where the app does, and finds the sinkhole.
+		return []caller.Outcome{caller.OutcomeTimeout, caller.OutcomeReset, caller.OutcomeEOF, "503"}
 	default:
 		return []caller.Outcome{caller.OutcomeTimeout, caller.OutcomeReset, caller.OutcomeEOF}
 	}
@@ -209,10 +255,13 @@ func startGated(t *testing.T, s *scene.Scene, namespace, name string) *corev1.Po
 // prepare creates the Pods.
 func (w *walk) prepare(t *testing.T) {
 	t.Helper()
-	if w.registryOnly {
-		must(t, w.applySidecar(t.Context(), "./*"))
+	if w.sidecar != "" {
+		w.applySidecar(t, "./*")
 	}
 	w.made = credential(t, w.s, w.namespace, "walk")
+	if w.mode == cluster.AllowAnyDynamicDNS || w.s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
+		programmedFirst(t, w.s, w.namespace) // Its Pods wait for that.
+	}
 	app := scene.App{
 		Namespace:   w.namespace,
 		Name:        "steady",
@@ -220,7 +269,7 @@ func (w *walk) prepare(t *testing.T) {
 		// Else each step that removes a listener would wait 45 s for the last of its connections.
 		PodAnnotations: map[string]string{"proxy.istio.io/config": `{"drainDuration": "1s"}`},
 		Loops:          []string{w.url() + "/go"},
-		Args:           []string{"--timeout", walkTimeout},
+		Args:           []string{"--timeout", walkTimeout.String()},
 	}
 	must(t, w.s.Deploy(t.Context(), withForeignClients(t, w.s, app, w.url())))
 	w.late = map[presence]string{}
@@ -232,23 +281,16 @@ func (w *walk) prepare(t *testing.T) {
 			Kind:           "Pod",
 			PodAnnotations: scene.Target(host),
 			Loops:          []string{w.url() + "/late"},
-			Args:           []string{"--timeout", walkTimeout},
+			Args:           []string{"--timeout", walkTimeout.String()},
 			Spec:           gated,
 		}))
 	}
 }
 
 // applySidecar shows the Pods of the namespace these hosts, as a Sidecar does.
-func (w *walk) applySidecar(ctx context.Context, hosts ...string) error {
-	mode := "ALLOW_ANY"
-	if w.registryOnly {
-		mode = "REGISTRY_ONLY"
-	}
-	return w.s.Apply(ctx, fmt.Sprintf(`apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: default, namespace: %s}
-spec: {outboundTrafficPolicy: {mode: %s}, egress: [{hosts: [%q, "istio-system/*"]}]}
-`, w.namespace, mode, strings.Join(hosts, `", "`)))
+func (w *walk) applySidecar(t *testing.T, hosts ...string) {
+	t.Helper()
+	applyIn(t, w.s, w.namespace, sidecarFor(w.sidecar, append(hosts, "istio-system/*")...))
 }
 
 // begin takes the generated objects over when all is programmed and each client has been answered
@@ -470,6 +512,45 @@ func (w *walk) stay(t *testing.T, p presence) {
 	}
 	got := outcomesSince(t, w.s, w.pod, w.url()+"/go", 2, some)
 	w.check(t, "the running Pod", p, got)
+	w.spell(t, p)
+}
+
+// spell calls the host as an app may write it as well. Envoy's threads take a configuration over
+// one after the other, so a call may come to what it came to in the state before. Where one with a
+// trailing dot would have left in plain text then, it isn't made.
+func (w *walk) spell(t *testing.T, p presence) {
+	t.Helper()
+	for _, spelled := range w.spellings {
+		if strings.HasSuffix(spelled, ".") && (!keepsDotted(p) || !keepsDotted(w.before)) {
+			continue
+		}
+		must(t, scene.Until(t.Context(), "the host as "+spelled, func(ctx context.Context) error {
+			results, err := w.s.Caller(w.pod).Call(ctx, caller.Call{
+				URL: "http://" + spelled + w.path + "/spelled", Timeout: caller.Duration(walkTimeout),
+			})
+			if err != nil {
+				return err
+			}
+			w.spelledCalls++
+			outcome := results[0].Outcome
+			if outcome != "200" {
+				w.spelledFailed++
+			}
+			if wanted := w.outcomes(p); outcome != caller.OutcomeTimeout && !slices.Contains(wanted, outcome) {
+				return fmt.Errorf("with %s a call comes to %s, want only %v or a time-out", p, outcome, wanted)
+			}
+			return nil
+		}))
+	}
+	w.before = p
+}
+
+// keepsDotted reports whether a call to the host with a trailing dot stays in the Pod, or has
+// mutual TLS. In the other states, a sidecar that resolves hosts itself finds the partner with it,
+// and the call leaves in plain text. docs/annotations.md says so; admission rejects Pods until the
+// target is programmed.
+func keepsDotted(p presence) bool {
+	return p.has(withListener) || p.has(withAnchor|withVirtualService)
 }
 
 // startLate lets the late Pod of a state start, checks what it has, and ends it.
@@ -477,13 +558,20 @@ func (w *walk) startLate(t *testing.T, p presence) {
 	t.Helper()
 	pod := startGated(t, w.s, w.namespace, w.late[p])
 	var state caller.State
+	var outcomes map[caller.Outcome]int
 	must(t, scene.Until(t.Context(), "calls of "+pod.Name, func(ctx context.Context) (err error) {
-		if state, err = w.s.Caller(pod).Loop(ctx, w.url()+"/late"); err == nil && state.Calls < 4 {
-			err = fmt.Errorf("%d of 4", state.Calls)
+		state, err = w.s.Caller(pod).Loop(ctx, w.url()+"/late")
+		calls := state.Calls
+		if outcomes = maps.Clone(state.ByOutcome); w.s.Mesh().PlainSidecars {
+			calls -= outcomes[caller.OutcomeRefused]
+			delete(outcomes, caller.OutcomeRefused) // Its sidecar didn't listen yet.
+		}
+		if err == nil && calls < 4 {
+			err = fmt.Errorf("%d of 4", calls)
 		}
 		return err
 	}))
-	w.check(t, "a new Pod", p, state.ByOutcome)
+	w.check(t, "a new Pod", p, outcomes)
 	w.lateCalls += state.Calls
 	w.lateFailed += state.Calls - state.ByOutcome["200"]
 	must(t, w.s.Client.CoreV1().
@@ -495,7 +583,7 @@ func (w *walk) takeTour(t *testing.T) {
 	t.Helper()
 	started := map[presence]bool{}
 	at := withEverything
-	for _, next := range tour() {
+	for _, next := range w.way {
 		must(t, w.step(t.Context(), at, next))
 		at = next
 		w.stay(t, at)
@@ -509,10 +597,10 @@ func (w *walk) takeTour(t *testing.T) {
 // hide has a Sidecar keep all of the objects from the Pods, and takes it away again.
 func (w *walk) hide(t *testing.T) {
 	t.Helper()
-	must(t, w.applySidecar(t.Context(), "nowhere/*"))
+	w.applySidecar(t, "nowhere/*")
 	w.stay(t, withNothing)
-	if w.registryOnly {
-		must(t, w.applySidecar(t.Context(), "./*"))
+	if w.sidecar != "" {
+		w.applySidecar(t, "./*")
 	} else {
 		_, _, err := w.s.Kubectl(t.Context(), "--namespace", w.namespace, "delete", "sidecars.networking.istio.io", "default")
 		must(t, err)
@@ -526,12 +614,44 @@ func (w *walk) hide(t *testing.T) {
 // all; the partner gets calls over mutual TLS and no other.
 func TestEveryStateOfTheObjects(t *testing.T) {
 	s := play(t)
-	walks := map[string]*walk{
-		"ALLOW_ANY":     {path: "/states-any"},
-		"REGISTRY_ONLY": {path: "/states-registry", registryOnly: true},
+	walks := map[string]*walk{}
+	for mode := range outboundPolicies(s.Mesh()) {
+		walks[mode] = newWalk(s, mode)
+		walks[mode].sidecar = modeIn(s.Mesh(), mode)
+		if s.Mesh().SameConfiguration {
+			walks[mode].shorten() // The ways are those of the default mesh.
+		}
 	}
+	takeWalks(t, s, walks)
+	if s.Mesh().Name != "" || !s.Own || cluster.IPv6() {
+		return
+	}
+	// No Sidecar can have this mode, so the mesh has it meanwhile, and the walk is a short one.
+	const dynamic = cluster.AllowAnyDynamicDNS
+	t.Cleanup(func() { must(t, s.ConfigureIstio(context.Background())) })
+	must(t, s.ConfigureIstio(t.Context(), "meshConfig.outboundTrafficPolicy.mode="+dynamic))
+	short := newWalk(s, dynamic)
+	short.shorten()
+	takeWalks(t, s, map[string]*walk{dynamic: short})
+}
+
+// newWalk is a walk through the states on every way between them.
+func newWalk(s *scene.Scene, mode string) *walk {
+	w := &walk{s: s, mode: mode, path: "/states-" + strings.ToLower(mode), way: tour(), order: "in every order"}
+	if upper := strings.ToUpper(host); mode == cluster.AllowAnyDynamicDNS {
+		w.spellings = []string{upper, host + ".", upper + "."}
+	}
+	return w
+}
+
+// shorten has the walk go through the states on one way.
+func (w *walk) shorten() { w.way, w.order = shortTour(), "in every state" }
+
+// takeWalks takes walks at the same time.
+func takeWalks(t *testing.T, s *scene.Scene, walks map[string]*walk) {
+	t.Helper()
 	for _, w := range walks {
-		w.s, w.namespace = s, unprotectedNamespace(t, s)
+		w.namespace = unprotectedNamespace(t, s)
 		w.prepare(t)
 	}
 	for _, w := range walks {
@@ -542,10 +662,12 @@ func TestEveryStateOfTheObjects(t *testing.T) {
 		for mode, w := range walks {
 			t.Run(mode, func(t *testing.T) {
 				t.Parallel()
+				begin := time.Now()
 				w.takeTour(t)
 				w.hide(t)
 				must(t, w.step(t.Context(), withEverything, withNothing))
 				w.stay(t, withNothing)
+				t.Logf("the walk took %.0f s", time.Since(begin).Seconds())
 			})
 		}
 	})
@@ -557,8 +679,9 @@ func TestEveryStateOfTheObjects(t *testing.T) {
 		must(t, err)
 		calls, failed := foreignCounts(t, s, w.pod)
 		neverPlain(t, seen(t, s, partner.Filter{Path: w.path}), figures{
-			Promise: "Never plaintext", Fault: "objects removed and added by hand, in every order; " + mode,
-			Requests: calls + state.Calls + w.lateCalls, Failed: failed + state.Calls - state.ByOutcome["200"] + w.lateFailed,
+			Promise: "Never plaintext", Fault: "objects removed and added by hand, " + w.order + "; " + mode,
+			Requests: calls + state.Calls + w.lateCalls + w.spelledCalls,
+			Failed:   failed + state.Calls - state.ByOutcome["200"] + w.lateFailed + w.spelledFailed,
 		})
 		nothingPlainFrom(t, s, w.pod)
 	}

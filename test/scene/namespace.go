@@ -7,10 +7,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// CreateNamespace creates a namespace in which Pods get sidecars.
+// CreateNamespace creates a namespace in which Pods get sidecars. With two control planes, they are
+// those of one and of the other by turns.
 func (s *Scene) CreateNamespace(ctx context.Context, name string) error {
 	_, err := s.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"istio-injection": "enabled"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: s.Mesh().InjectionLabels(int(s.namespaces.Add(1)))},
 	}, metav1.CreateOptions{})
 	return err
 }

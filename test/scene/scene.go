@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
@@ -77,6 +78,8 @@ type Scene struct {
 	ServerCA *pki.CA
 
 	values []string
+	// namespaces counts those that were created.
+	namespaces atomic.Int64
 }
 
 // Start brings everything up. The process must run under cluster.Isolate, whose end is the end of
@@ -217,6 +220,10 @@ func (s *Scene) ChartValues(values ...string) []string {
 	own := []string{
 		"image.repository=" + s.repository(Release), "image.tag=" + testTag, "image.pullPolicy=IfNotPresent",
 		"controller.targetRetention=2s", "webhook.deployment.shutdownDelay=3s",
+	}
+	if len(s.Mesh().Revisions) > 0 {
+		own = append(own,
+			"istio.meshConfigMap="+s.Mesh().MeshConfigMap(), "istio.injectorConfigMap="+s.Mesh().InjectorConfigMap())
 	}
 	if cluster.IPv6() {
 		own = append(own, "sinkholeRanges={"+s.Sinkhole().String()+"}")

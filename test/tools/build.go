@@ -74,6 +74,24 @@ func istioSet() set {
 	}}
 }
 
+// istio130Set is the same of an earlier Istio.
+func istio130Set() set {
+	const commands = istioSources + "/pilot/cmd/"
+	return set{module: "istio-1.30", programs: []program{
+		{name: "pilot-agent", path: commands + "pilot-agent", tags: "agent"},
+		{name: "pilot-discovery", path: commands + "pilot-discovery"},
+	}}
+}
+
+// cniSet is Istio's CNI plugin, and the program that installs it on a node.
+func cniSet() set {
+	const commands = istioSources + "/cni/cmd/"
+	return set{module: "istio-cni", programs: []program{
+		{name: "istio-cni", path: commands + "istio-cni"},
+		{name: "install-cni", path: commands + "install-cni"},
+	}}
+}
+
 // certManagerSet is cert-manager, which only the tests of what it is asked for need.
 func certManagerSet() set {
 	return set{module: "certmanager", sources: []string{"."}, programs: []program{

@@ -8,9 +8,11 @@ import (
 )
 
 func TestEnvoyWheelsArePinnedBySum(t *testing.T) {
-	for architecture, sum := range envoyWheels() {
-		if len(sum) != 64 {
-			t.Errorf("%s: %q is no SHA-256 sum", architecture, sum)
+	for _, k := range kinds() {
+		for _, architecture := range []string{"amd64", "arm64"} {
+			if sum := k.envoy.wheels[architecture]; len(sum) != 64 {
+				t.Errorf("Envoy %s, %s: %q is not a SHA-256 sum", k.envoy.version, architecture, sum)
+			}
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (h host) refusal(absent []hostPackage) error {
 	switch {
 	case h.os != "linux":
 		return fmt.Errorf("a node needs Linux, and this is %s: use a Debian machine or container, as root", h.os)
-	case envoyWheels()[h.architecture] == "":
+	case newestEnvoy().wheels[h.architecture] == "":
 		return fmt.Errorf("a node needs a machine with amd64 or arm64, and this one has %s: there is no Envoy for it",
 			h.architecture)
 	case !h.root:

@@ -30,12 +30,12 @@ type image struct {
 // imageFile is a file on this host and its place in the image.
 type imageFile struct{ source, target string }
 
-// nodeImages are the images of a node, by the folders of the cache that their parts are in.
-func nodeImages(entries map[string]string) []image {
+// images are the images of the node, by the folders of the cache that their parts are in.
+func (k kind) images(entries map[string]string) []image {
 	built := func(set, program string) string { return filepath.Join(builtFolder(entries[set]), program) }
 	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	proxy := strconv.Itoa(proxyUID)
-	return []image{
+	images := []image{
 		{name: "pause", files: []imageFile{{built(nodePart, "pause"), "/pause"}}, entrypoint: "/pause", user: "65535:65535"},
 		{name: "coredns", files: []imageFile{{built(corednsPart, "coredns"), "/coredns"}}, entrypoint: "/coredns"},
 		{
@@ -69,6 +69,17 @@ func nodeImages(entries map[string]string) []image {
 			files: []imageFile{{filepath.Join(entries[muslPart], muslProgram), "/usr/local/bin/" + muslProgram}},
 		},
 	}
+	if k.cni {
+		images = append(images, image{
+			name: "install-cni", env: []string{path[0] + ":/opt/cni/bin"}, entrypoint: "/usr/local/bin/install-cni",
+			layer: filepath.Join(entries[proxyRootPart], rootArchive),
+			files: []imageFile{
+				{built(cniPart, "istio-cni"), "/opt/cni/bin/istio-cni"},
+				{built(cniPart, "install-cni"), "/usr/local/bin/install-cni"},
+			},
+		})
+	}
+	return images
 }
 
 // args are the arguments of the packing program.

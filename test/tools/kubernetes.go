@@ -35,8 +35,12 @@ func otherKubernetes() map[string]string {
 }
 
 // assetsOf returns a directory like that of assets, with the API server of another minor version,
-// which is always built from source, so that everybody tests the same release.
+// which is always built from source, so that everybody tests the same release. Without a version it
+// is assets.
 func assetsOf(ctx context.Context, minor string, progress io.Writer) (string, error) {
+	if minor == "" {
+		return assets(ctx, progress)
+	}
 	release, known := otherKubernetes()[minor]
 	if !known {
 		return "", fmt.Errorf("unknown Kubernetes version %q: write one of %s, or none for the version in go.mod", minor,

@@ -29,18 +29,22 @@ const (
 	containerdPart  = "containerd"
 	nodePart        = "node"
 	istioPart       = "istio"
+	cniPart         = "istio-cni"
 )
+
+// kindLink starts the name of a link in the directory of a node that isn't the default one.
+const kindLink = "kind-"
 
 func imagePart(image string) string { return "image " + image }
 
 // node returns the directory with everything that a one-node cluster with Istio is made of, and
 // makes what is missing.
-func node(ctx context.Context, progress io.Writer) (string, error) {
+func node(ctx context.Context, k kind, progress io.Writer) (string, error) {
 	root, err := cacheRoot(os.Getenv)
 	if err != nil {
 		return "", err
 	}
-	parts, err := nodeParts()
+	parts, err := k.parts()
 	if err != nil {
 		return "", err
 	}
@@ -48,7 +52,7 @@ func node(ctx context.Context, progress io.Writer) (string, error) {
 	for _, p := range parts {
 		entries[p.name] = filepath.Join(root, p.key)
 	}
-	images := nodeImages(entries)
+	images := k.images(entries)
 	packer := filepath.Join(builtFolder(entries[packerPart]), packerProgram)
 	for _, i := range images {
 		p := i.part(packer)
@@ -75,29 +79,34 @@ func node(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return link(entry, "node-", nodeLinks(assets, entries, images))
+	return link(entry, "node-", k.links(assets, entries, images))
 }
 
-// nodeParts are the parts but for the images: first what needs the network and fails early without,
+// parts are the parts but for the images: first what needs the network and fails early without,
 // then what is compiled, the quickest first.
-func nodeParts() ([]part, error) {
+func (k kind) parts() ([]part, error) {
 	musl, err := muslKey()
 	if err != nil {
 		return nil, err
 	}
 	parts := []part{
 		{name: muslPart, key: musl, complete: muslComplete, make: makeMusl},
-		{name: envoyPart, key: envoyKey(), complete: envoyComplete, make: makeEnvoy},
-		proxyRootFS().part(proxyRootPart),
+		{name: envoyPart, key: k.envoy.key(), complete: envoyComplete, make: k.envoy.make},
+		k.proxyRoot.part(proxyRootPart),
 		clientsRootFS().part(clientsRootPart),
 	}
-	for _, s := range []struct {
+	type namedSet struct {
 		name string
 		set  set
-	}{
+	}
+	sets := []namedSet{
 		{packerPart, packerSet()}, {corednsPart, corednsSet()}, {containerdPart, containerdSet()},
-		{nodePart, nodeSet()}, {istioPart, istioSet()},
-	} {
+		{nodePart, nodeSet()}, {istioPart, k.istio},
+	}
+	if k.cni {
+		sets = append(sets, namedSet{cniPart, cniSet()})
+	}
+	for _, s := range sets {
 		p, err := s.set.part(s.name)
 		if err != nil {
 			return nil, err
@@ -160,9 +169,13 @@ func (r rootFS) part(name string) part {
 	return part{name: name, key: r.key(), complete: r.complete, make: r.make}
 }
 
-// nodeLinks is the content of the directory: each path in it, and what that stands for.
-func nodeLinks(assets string, entries map[string]string, images []image) map[string]string {
-	links := map[string]string{"istio-charts": filepath.Join(moduleLink(entries[istioPart]), istioCharts)}
+// links is the content of the directory: each path in it, and what that stands for.
+func (k kind) links(assets string, entries map[string]string, images []image) map[string]string {
+	charts := filepath.Join(moduleLink(entries[istioPart]), istioCharts)
+	links := map[string]string{"istio-charts": charts}
+	if k.name != "" {
+		links[kindLink+k.name] = charts // by it the tests recognize the node
+	}
 	fromAssets, _ := linkSet("", "", nil)
 	for _, name := range slices.Sorted(maps.Keys(fromAssets)) {
 		links["bin/"+name] = filepath.Join(assets, name)

@@ -14,9 +14,9 @@ import (
 )
 
 // testEntries are cache entries that are named after their parts.
-func testEntries(t *testing.T) map[string]string {
+func testEntries(t *testing.T, k kind) map[string]string {
 	t.Helper()
-	parts, err := nodeParts()
+	parts, err := k.parts()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,14 +24,14 @@ func testEntries(t *testing.T) map[string]string {
 	for _, p := range parts {
 		entries[p.name] = "/cache/" + strings.ReplaceAll(p.name, " ", "-")
 	}
-	for _, i := range nodeImages(entries) {
+	for _, i := range k.images(entries) {
 		entries[imagePart(i.name)] = "/cache/image-" + i.name
 	}
 	return entries
 }
 
 func TestNodeLinks(t *testing.T) {
-	entries := testEntries(t)
+	entries := testEntries(t, defaultKind())
 	want := map[string]string{
 		"bin/containerd":              "/cache/containerd/built/containerd",
 		"bin/containerd-shim-runc-v2": "/cache/containerd/built/containerd-shim-runc-v2",
@@ -51,7 +51,7 @@ func TestNodeLinks(t *testing.T) {
 		"images/proxyv2.tar":          "/cache/image-proxyv2/image.tar",
 		"istio-charts":                "/cache/istio/module/manifests/charts",
 	}
-	if got := nodeLinks("/assets", entries, nodeImages(entries)); !maps.Equal(got, want) {
+	if got := defaultKind().links("/assets", entries, defaultKind().images(entries)); !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 }
@@ -88,7 +88,7 @@ func TestImageArguments(t *testing.T) {
 		},
 	}
 	got := map[string][]string{}
-	for _, i := range nodeImages(testEntries(t)) {
+	for _, i := range defaultKind().images(testEntries(t, defaultKind())) {
 		got[i.name] = i.args("out.tar")
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -99,7 +99,7 @@ func TestImageArguments(t *testing.T) {
 func TestKeysOfImagesFollowTheirParts(t *testing.T) {
 	keys := func(entries map[string]string, packer string) map[string]string {
 		keys := map[string]string{}
-		for _, i := range nodeImages(entries) {
+		for _, i := range defaultKind().images(entries) {
 			keys[i.name] = i.part(packer).key
 		}
 		return keys
@@ -120,10 +120,10 @@ func TestKeysOfImagesFollowTheirParts(t *testing.T) {
 		"containerd is in no image":  {changed: containerdPart},
 		"the program that packs all": {packer: "/other", want: []string{"clients", "coredns", "pause", "pilot", "proxyv2"}},
 	}
-	before := keys(testEntries(t), "/packer")
+	before := keys(testEntries(t, defaultKind()), "/packer")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			entries, packer := testEntries(t), "/packer"
+			entries, packer := testEntries(t, defaultKind()), "/packer"
 			if test.changed != "" {
 				entries[test.changed] += "-changed"
 			}
@@ -145,20 +145,91 @@ func TestKeysOfImagesFollowTheirParts(t *testing.T) {
 }
 
 func TestNodePartsHaveKeysOfTheirOwn(t *testing.T) {
-	parts, err := nodeParts()
-	if err != nil {
-		t.Fatal(err)
-	}
 	key, err := assetSet().key()
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{key: "assets"}
-	for _, p := range parts {
-		if other, taken := names[p.key]; taken {
-			t.Errorf("%s has the key of %s", p.name, other)
+	for _, k := range kinds() {
+		parts, err := k.parts()
+		if err != nil {
+			t.Fatal(err)
 		}
-		names[p.key] = p.name
+		names := map[string]string{key: "assets"}
+		for _, p := range parts {
+			if other, taken := names[p.key]; taken {
+				t.Errorf("node %q: %s has the key of %s", k.name, p.name, other)
+			}
+			names[p.key] = p.name
+		}
+	}
+}
+
+func TestANodeOfAnotherKindSharesTheRest(t *testing.T) {
+	keys := func(k kind) map[string]string {
+		parts, err := k.parts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := map[string]string{}
+		for _, p := range parts {
+			keys[p.name] = p.key
+		}
+		return keys
+	}
+	same := keys(defaultKind())
+	for name, want := range map[string][]string{
+		"1.30":     {envoyPart, istioPart},
+		"nftables": {proxyRootPart},
+		"cni":      {cniPart},
+	} {
+		k, err := kindOf([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var other []string
+		for part, key := range keys(k) {
+			if same[part] != key {
+				other = append(other, part)
+			}
+		}
+		slices.Sort(other)
+		slices.Sort(want)
+		if !slices.Equal(other, want) {
+			t.Errorf("node %s: other parts are %q, want %q", name, other, want)
+		}
+		entries := testEntries(t, k)
+		links := k.links("/assets", entries, k.images(entries))
+		if _, there := links[kindLink+name]; !there {
+			t.Errorf("node %s has no link that says so: %v", name, links)
+		}
+		if _, there := links["images/install-cni.tar"]; there != k.cni {
+			t.Errorf("node %s: the image install-cni is there: %t, want %t", name, there, k.cni)
+		}
+	}
+}
+
+func TestIstiosCNIPluginIsOfItsVersion(t *testing.T) {
+	version := func(module string) string {
+		t.Helper()
+		found, err := runGo(t.Context(), module, func(int) {}, "list", "-m", "-f", "{{.Version}}", istioSources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if plugin, istio := version(cniSet().module), version(defaultKind().istio.module); plugin != istio {
+		t.Errorf("the plugin is of %s %s, and the charts and istiod are of %s", istioSources, plugin, istio)
+	}
+}
+
+func TestAnUnknownNodeIsRefusedWithTheNames(t *testing.T) {
+	for _, args := range [][]string{{"1.29"}, {"1.30", "cni"}} {
+		if _, err := kindOf(args); err == nil || !strings.Contains(err.Error(), "1.30, nftables, cni") {
+			t.Errorf("%q: error %v", args, err)
+		}
+	}
+	if k, err := kindOf(nil); err != nil || k.name != "" {
+		t.Errorf("no argument gives %q, error %v", k.name, err)
 	}
 }
 

@@ -33,11 +33,12 @@ type rootFS struct {
 // https://github.com/istio/istio/blob/master/tools/istio-iptables/pkg/constants/constants.go.
 const proxyUID = 1337
 
-// proxyRootFS is where pilot-agent runs Envoy, and iptables in the init container.
-func proxyRootFS() rootFS {
+// proxyRootFS is where pilot-agent runs Envoy, and iptables in the init container, with further
+// packages.
+func proxyRootFS(further ...string) rootFS {
 	return rootFS{
 		name:     "proxyv2",
-		packages: []string{"ca-certificates", "iptables"},
+		packages: append([]string{"ca-certificates", "iptables"}, further...),
 		account:  "istio-proxy",
 		folders:  []string{"etc/istio/proxy", "var/lib/istio/data", "var/lib/istio/envoy"},
 		takes:    30 * time.Second,

@@ -58,7 +58,8 @@ func outcomeOf(status int, err error) Outcome {
 		return OutcomeNoRoute
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return OutcomeReset
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed): // Closed here after the other side, while the call was being written.
 		return OutcomeEOF
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {

@@ -130,6 +130,7 @@ func TestErrorsHaveAnOutcome(t *testing.T) {
 		"an alert":                     {&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, OutcomeTLS},
 		"a plain answer to a TLS call": {fmt.Errorf("%w", http.ErrSchemeMismatch), OutcomeTLS},
 		"an answer cut off":            {io.ErrUnexpectedEOF, OutcomeEOF},
+		"a closed connection written":  {fmt.Errorf("write tcp: %w", net.ErrClosed), OutcomeEOF},
 		"an idle connection closed":    {errors.New("http: server closed idle connection"), OutcomeEOF},
 		"anything else":                {errors.New("malformed HTTP response"), "other:malformed HTTP response"},
 	}
