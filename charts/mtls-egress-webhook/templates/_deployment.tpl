@@ -8,11 +8,7 @@ ports, mounts and volumes.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "mtls-egress-webhook.componentMetadata" . | nindent 2 }}
-  {{- with $deployment.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "mtls-egress-webhook.componentMetadata" (merge (dict "annotations" $deployment.annotations) .) | nindent 2 }}
 spec:
   replicas: {{ $deployment.replicas }}
   revisionHistoryLimit: {{ $deployment.revisionHistoryLimit }}
