@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"regexp"
 	"slices"
@@ -48,8 +49,10 @@ func schemaOf(in sources) ([]byte, error) {
 	properties, problems := constraints.section(document.Content[0], "")
 	problems = append(problems, constraints.unused()...)
 	schema := object(properties)
-	for _, path := range slices.Sorted(maps.Keys(hints)) {
-		problems = append(problems, addHint(schema, path, hints[path]))
+	for _, pattern := range slices.Sorted(maps.Keys(hints)) {
+		for path, hint := range expand(pattern, hints[pattern]) {
+			problems = append(problems, addHint(schema, path, hint))
+		}
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
@@ -166,9 +169,12 @@ func (c constraints) property(key, value *yaml.Node, path string) (map[string]an
 		schema["description"] = description
 	}
 	defined := hasAny(schema, "$ref", "properties", "additionalProperties", "items")
-	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && !defined {
+	// A section can have other values only if its constraint is just that, such as global.
+	open := schema["additionalProperties"] == true && !hasAny(schema, "$ref", "properties", "items")
+	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && (!defined || open) {
 		found, problems := c.section(value, path+".")
 		maps.Copy(schema, object(found))
+		schema["additionalProperties"] = open
 		return schema, problems
 	}
 	if description == "" {
@@ -189,6 +195,22 @@ func (c constraints) property(key, value *yaml.Node, path string) (map[string]an
 
 func hasAny(schema map[string]any, keywords ...string) bool {
 	return slices.ContainsFunc(keywords, func(keyword string) bool { return schema[keyword] != nil })
+}
+
+// expand yields the paths of a key of the hints, each with its hint. A key that begins with "*." stands
+// for both processes, and so does a * in its hint.
+func expand(pattern, hint string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		if !strings.HasPrefix(pattern, "*.") {
+			yield(pattern, hint)
+			return
+		}
+		for _, process := range []string{"webhook", "controller"} {
+			if !yield(strings.Replace(pattern, "*", process, 1), strings.ReplaceAll(hint, "*", process)) {
+				return
+			}
+		}
+	}
 }
 
 // addHint allows any value at path in the schema.

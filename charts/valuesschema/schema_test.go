@@ -17,6 +17,7 @@ values:
   name: name
   section: {required: [on]}
   "*.count": {minimum: 1}
+  global: {additionalProperties: true}
   section.which: {type: [array, 'null'], items: {type: object}}
   section.deeper.word: {enum: [a, false]}
   labels: {additionalProperties: {type: string}}
@@ -24,6 +25,7 @@ values:
 		hints: []byte(`
 replicas: write section.count
 section.number: write section.count
+"*.replicas": write *.count
 `),
 		values: []byte(`# A comment for readers of the file.
 
@@ -44,6 +46,15 @@ section:
     word: a
 # -- Labels, as in {a: b}.
 labels: {c: d}
+global:
+  # -- How many.
+  count: 2
+webhook:
+  # -- How many.
+  count: 2
+controller:
+  # -- How many.
+  count: 2
 `)})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +69,29 @@ labels: {c: d}
     }
   },
   "properties": {
+    "controller": {
+      "additionalProperties": false,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        },
+        "replicas": {
+          "description": "The chart has no such value: write controller.count"
+        }
+      },
+      "type": "object"
+    },
     "global": {
+      "additionalProperties": true,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        }
+      },
       "type": "object"
     },
     "labels": {
@@ -117,6 +150,20 @@ labels: {c: d}
       "required": [
         "on"
       ],
+      "type": "object"
+    },
+    "webhook": {
+      "additionalProperties": false,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        },
+        "replicas": {
+          "description": "The chart has no such value: write webhook.count"
+        }
+      },
       "type": "object"
     }
   },

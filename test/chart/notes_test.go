@@ -12,7 +12,7 @@ import (
 func (c cluster) notes(t *testing.T, args ...string) string {
 	t.Helper()
 	printed := c.helm(t,
-		append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)
+		append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client", image}, args...)...)
 	_, notes, found := strings.Cut(printed, "\nNOTES:\n")
 	if !found {
 		t.Fatalf("no notes in:\n%s", printed)

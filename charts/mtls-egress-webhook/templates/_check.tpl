@@ -75,16 +75,19 @@ restartPolicy: Never
 serviceAccountName: {{ include "mtls-egress-webhook.checkName" . }}
 # The token is mounted explicitly below.
 automountServiceAccountToken: false
-{{- with $values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+enableServiceLinks: false
+{{- with include "mtls-egress-webhook.imagePullSecrets" .top }}
+{{- . }}
+{{- end }}
+{{- with $deployment.runtimeClassName }}
+runtimeClassName: {{ . }}
 {{- end }}
 {{- /* After the release is deleted, no quota admits a Pod with a system- priority class. */}}
 {{- if and $deployment.priorityClassName (not .afterwards) }}
 priorityClassName: {{ $deployment.priorityClassName }}
 {{- end }}
 securityContext:
-  {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 2 }}
+  {{- toYaml $deployment.podSecurityContext | nindent 2 }}
 containers:
 - name: check
   image: {{ include "mtls-egress-webhook.image" .top | quote }}
@@ -98,7 +101,7 @@ containers:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    {{- include "mtls-egress-webhook.containerSecurityContext" .top | nindent 4 }}
+    {{- toYaml $deployment.containerSecurityContext | nindent 4 }}
   volumeMounts:
   - {{ include "mtls-egress-webhook.tokenMount" .top | indent 4 | trim }}
 volumes:
