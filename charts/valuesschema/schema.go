@@ -25,11 +25,10 @@ type sources struct {
 }
 
 // schemaOf returns the schema of the values as indented JSON, in draft 7, which all versions of
-// Helm support. It derives what the constraints don't define from the defaults: the type of a value,
-// and the values that a section can have. Names with a hint can have any value, so that the chart
-// can fail with the hint. The error lists all values without a description, all mappings and lists
-// that would accept any content, and all constraints and hints for values that the chart doesn't
-// have, or has.
+// Helm support. It derives what the constraints don't define from the defaults: the type of a
+// value, and the values that a section can have. Names with a hint can have any value, so that the
+// chart can fail with the hint. The error lists all values without a description, all mappings and
+// lists that would accept any content, all constraints without a value, and all hints for a value.
 func schemaOf(in sources) ([]byte, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(in.values, &document); err != nil {
@@ -197,8 +196,8 @@ func hasAny(schema map[string]any, keywords ...string) bool {
 	return slices.ContainsFunc(keywords, func(keyword string) bool { return schema[keyword] != nil })
 }
 
-// expand yields the paths of a key of the hints, each with its hint. A key that begins with "*." stands
-// for both processes, and so does a * in its hint.
+// expand yields the paths of a key of the hints, each with its hint. A key that begins with "*."
+// stands for both processes, and so does a * in its hint.
 func expand(pattern, hint string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		if !strings.HasPrefix(pattern, "*.") {

@@ -85,6 +85,13 @@ func TestNotesTellTheNextStep(t *testing.T) {
 			set:          `controller.deployment.replicas=1`,
 			reservations: []string{"prometheusRule.enabled is off"},
 		},
+		"a webhook in the network of the nodes": {
+			set: `webhook.deployment.hostNetwork=true,prometheusRule.enabled=true`,
+			reservations: []string{
+				"webhook.deployment.hostNetwork is on: NetworkPolicies don't apply to the webhook, so all clients that reach the " +
+					"nodes reach its ports 9443, 8080 and 8081.",
+			},
+		},
 		"a webhook that may be down": {
 			set: `webhook.failurePolicy="Ignore"`,
 			reservations: []string{

@@ -298,8 +298,8 @@ func TestPullSecretsOfTheChartAndOfAllCharts(t *testing.T) {
 	}
 }
 
-// commonAnnotations add to every object, change none of the chart's own annotations, and don't reach
-// the Pods.
+// commonAnnotations add to every object, change none of the chart's own annotations, and don't
+// reach the Pods.
 func TestCommonAnnotationsAreOnEveryObject(t *testing.T) {
 	args := []string{"--set", "serviceMonitor.enabled=true,prometheusRule.enabled=true,dashboard.enabled=true," +
 		"servingCertificate.provider=cert-manager"}

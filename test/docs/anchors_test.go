@@ -50,7 +50,8 @@ func TestLinksLeadToFiles(t *testing.T) {
 	}
 }
 
-// TestAlertsLeadToHeadings compares the names of the chart's alerts with the headings of docs/alerts.md.
+// TestAlertsLeadToHeadings compares the names of the chart's alerts with the headings of
+// docs/alerts.md.
 func TestAlertsLeadToHeadings(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
 	if err != nil {

@@ -11,7 +11,7 @@ fails with all of them.
 {{- range $component := list "webhook" "controller" }}
 {{- $problems = concat $problems (include "mtls-egress-webhook.processProblems" (dict "top" $ "component" $component) | fromYamlArray) }}
 {{- end }}
-{{- if not .Values.enabled }}
+{{- if and (hasKey .Values "enabled") (not .Values.enabled) }}
 {{- $problems = append $problems (printf "enabled is false, which has an effect only as the condition of a dependency: write condition: %s.enabled in the Chart.yaml of the parent chart, or run helm uninstall, which first checks that no workload needs the webhook" .Chart.Name) }}
 {{- end }}
 {{- toYaml $problems }}
