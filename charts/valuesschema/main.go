@@ -5,9 +5,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -38,7 +36,7 @@ func run(args []string) error {
 	} {
 		var err error
 		*content, err = os.ReadFile(filepath.Join(args[0], filepath.FromSlash(file))) //nolint:gosec // the caller chooses
-		if err != nil && !(file == hintsFile && errors.Is(err, fs.ErrNotExist)) {
+		if err != nil {
 			return err
 		}
 	}

@@ -130,7 +130,8 @@ func (c constraints) unused() []error {
 	var problems []error
 	for _, pattern := range slices.Sorted(maps.Keys(c.values)) {
 		if !c.used[pattern] {
-			problems = append(problems, fmt.Errorf("%s: values: %s matches no value in %s", constraintsFile, pattern, valuesFile))
+			problems = append(problems,
+				fmt.Errorf("%s: values: %s matches no value in %s", constraintsFile, pattern, valuesFile))
 		}
 	}
 	return problems
@@ -187,7 +188,8 @@ func (c constraints) property(key, value *yaml.Node, path string) (map[string]an
 		schema["type"] = kind
 	}
 	if (value.Kind == yaml.MappingNode || value.Kind == yaml.SequenceNode) && !defined {
-		return problem(fmt.Errorf("needs a constraint with additionalProperties, items or a definition in %s", constraintsFile))
+		return problem(
+			fmt.Errorf("needs a constraint with additionalProperties, items or a definition in %s", constraintsFile))
 	}
 	return schema, nil
 }
