@@ -520,6 +520,13 @@ func TestValuesThatContradictEachOther(t *testing.T) {
 				"commonAnnotations has mtls.egress/target, which would change what the objects do: remove it",
 			},
 		},
+		"a label that would give the controller's rights to users": {
+			set: `commonLabels={"rbac.authorization.k8s.io/aggregate-to-edit": "true", "to.mtls.egress/a.example": "true"}`,
+			want: []string{
+				"commonLabels has rbac.authorization.k8s.io/aggregate-to-edit, which would change what the objects do: remove it",
+				"commonLabels has to.mtls.egress/a.example, which would change what the objects do: remove it",
+			},
+		},
 		"two ports that are the same": {
 			set: `webhook.port=8081`,
 			want: []string{

@@ -6,7 +6,7 @@ fails with all of them.
 {{- $problems := concat
   (include "mtls-egress-webhook.hintProblems" . | fromYamlArray)
   (include "mtls-egress-webhook.imageProblems" . | fromYamlArray)
-  (include "mtls-egress-webhook.annotationProblems" . | fromYamlArray)
+  (include "mtls-egress-webhook.commonProblems" . | fromYamlArray)
   (include "mtls-egress-webhook.portProblems" . | fromYamlArray) }}
 {{- range $component := list "webhook" "controller" }}
 {{- $problems = concat $problems (include "mtls-egress-webhook.processProblems" (dict "top" $ "component" $component) | fromYamlArray) }}
@@ -45,12 +45,17 @@ fails with all of them.
 {{- end }}
 {{- end }}
 
-{{- /* Helm and the webhook act on these, so an annotation meant for one object must not reach all. */}}
-{{- define "mtls-egress-webhook.annotationProblems" -}}
+{{- /*
+Kubernetes, Helm and the webhook act on these, so one that is meant for a single object must not reach
+all. With the label of an aggregated role, users would have the rights of the controller.
+*/}}
+{{- define "mtls-egress-webhook.commonProblems" -}}
 {{- $problems := list }}
-{{- range $key, $value := .Values.commonAnnotations }}
-{{- if regexMatch "^(helm\\.sh|mtls\\.egress)/" $key }}
-{{- $problems = append $problems (printf "commonAnnotations has %s, which would change what the objects do: remove it" $key) }}
+{{- range $name, $prefixes := dict "commonAnnotations" "helm\\.sh|mtls\\.egress" "commonLabels" "rbac\\.authorization\\.k8s\\.io|(to\\.)?mtls\\.egress" }}
+{{- range $key, $_ := get $.Values $name }}
+{{- if regexMatch (printf "^(%s)/" $prefixes) $key }}
+{{- $problems = append $problems (printf "%s has %s, which would change what the objects do: remove it" $name $key) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- toYaml $problems }}
