@@ -52,7 +52,7 @@ all. With the label of an aggregated role, users would have the rights of the co
 {{- define "mtls-egress-webhook.commonProblems" -}}
 {{- $problems := list }}
 {{- range $name, $prefixes := dict "commonAnnotations" "helm\\.sh|mtls\\.egress" "commonLabels" "rbac\\.authorization\\.k8s\\.io|(to\\.)?mtls\\.egress" }}
-{{- range $key, $_ := get $.Values $name }}
+{{- range $key, $_ := get $.Values $name | default dict }}
 {{- if regexMatch (printf "^(%s)/" $prefixes) $key }}
 {{- $problems = append $problems (printf "%s has %s, which would change what the objects do: remove it" $name $key) }}
 {{- end }}
