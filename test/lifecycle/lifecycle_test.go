@@ -76,7 +76,7 @@ func TestLifecycle(t *testing.T) {
 			values := r.values("3", "log.level=debug", "webhook.deployment.shutdownDelay=5s",
 				"webhook.deployment.resources.requests.cpu=20m", "controller.deployment.resources.limits.memory=300Mi",
 				"policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}",
-				// The port that private GKE clusters leave open. Helm fails unless the webhook injects a Pod there.
+				// The port that private GKE clusters leave open. Helm fails unless a Pod is injected.
 				"webhook.port=10250", "test.afterInstall=true")
 			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), values...)
 			r.runs(t, nextVersion, 3)
