@@ -138,11 +138,11 @@ lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
 helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from values.yaml, the pages of rules, and the decision tree of docs/operations.md.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from its values, the pages of rules, and the decision tree of docs/operations.md.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
-	go run ./charts/valuesschema $(CHART)/values.yaml $(CHART)/values.schema.json
+	go run ./charts/valuesschema $(CHART) $(CHART)/values.schema.json
 	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/rules
 	go run ./internal/explain/decisiontree docs/operations.md
 	$(helm_docs)
@@ -169,7 +169,7 @@ verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$$fresh/rbac && \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go $$fresh/api/zz_generated.deepcopy.go && \
 	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac && \
-	go run ./charts/valuesschema $(CHART)/values.yaml $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
+	go run ./charts/valuesschema $(CHART) $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
 	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/rules $$fresh/rules && \
 	go run ./internal/explain/decisiontree docs/operations.md $$fresh/operations.md && diff -u docs/operations.md $$fresh/operations.md && \
 	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -

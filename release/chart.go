@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -42,7 +43,7 @@ func (r release) chart(ctx context.Context, folder, imageDigest string) (artifac
 		os.WriteFile(filepath.Join(source, licenseFile), license, 0o644),
 		rewrite(filepath.Join(source, "Chart.yaml"),
 			func(text string) (string, error) { return r.annotate(text, imageDigest) }),
-		rewrite(filepath.Join(source, "values.yaml"), r.setRepository),
+		rewrite(filepath.Join(source, "values.yaml"), r.setDefaults),
 	)
 	if err != nil {
 		return artifact{}, err
@@ -69,8 +70,8 @@ func rewrite(path string, change func(string) (string, error)) error {
 	return os.WriteFile(path, []byte(changed), 0o644)
 }
 
-// annotate adds the annotations of https://artifacthub.io/docs/topics/annotations/helm/ for the
-// license and the images of a chart.
+// annotate adds the URL of the sources, and the annotations of
+// https://artifacthub.io/docs/topics/annotations/helm/ that depend on the release.
 func (r release) annotate(text, imageDigest string) (string, error) {
 	chart := map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &chart); err != nil {
@@ -81,22 +82,31 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 		annotations = map[string]any{}
 	}
 	annotations["artifacthub.io/license"] = ownLicense
+	annotations["artifacthub.io/prerelease"] = strconv.FormatBool(strings.Contains(chartVersion(r.version), "-"))
 	annotations["artifacthub.io/images"] = fmt.Sprintf("- name: %s\n  image: %s@sha256:%s\n", product, r.reference(),
 		imageDigest)
 	chart["annotations"] = annotations
 	if r.source != "" {
-		chart["sources"] = []string{r.source}
+		chart["home"], chart["sources"] = r.source, []string{r.source}
 	}
 	changed, err := yaml.Marshal(chart)
 	return string(changed), err
 }
 
-// setRepository sets the default of image.repository to the name of the image, and keeps the
-// comments of the file.
-func (r release) setRepository(text string) (string, error) {
-	const line = "\n  repository: " + product + "\n"
-	if found := strings.Count(text, line); found != 1 {
-		return "", fmt.Errorf("%d lines %q: want exactly one", found, strings.TrimSpace(line))
+// setDefaults sets the defaults that only a release has, and keeps the comments of the file:
+// image.repository, without which the chart renders no Pods, and the URL of the alerts' runbooks,
+// if the URL of the sources is known.
+func (r release) setDefaults(text string) (string, error) {
+	defaults := map[string]string{"repository": r.repository}
+	if r.source != "" {
+		defaults["runbookURL"] = fmt.Sprintf("%s/blob/%s/docs/alerts.md", r.source, r.version)
 	}
-	return strings.Replace(text, line, "\n  repository: "+r.repository+"\n", 1), nil
+	for name, value := range defaults {
+		line := "\n  " + name + ": \"\"\n"
+		if found := strings.Count(text, line); found != 1 {
+			return "", fmt.Errorf("%d lines %q: want exactly one", found, strings.TrimSpace(line))
+		}
+		text = strings.Replace(text, line, fmt.Sprintf("\n  %s: %q\n", name, value), 1)
+	}
+	return text, nil
 }

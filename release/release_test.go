@@ -232,17 +232,18 @@ func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 		t.Error("the chart doesn't have the license")
 	}
 	var got struct {
-		Version, AppVersion string
-		Sources             []string
-		Annotations         map[string]string
+		Version, AppVersion, Home string
+		Sources                   []string
+		Annotations               map[string]string
 	}
 	if err := yaml.Unmarshal(inside[product+"/Chart.yaml"], &got); err != nil {
 		t.Fatal(err)
 	}
 	want := got
-	want.Version, want.AppVersion, want.Sources = "1.2.3", testVersion, []string{r.source}
+	want.Version, want.AppVersion, want.Home, want.Sources = "1.2.3", testVersion, r.source, []string{r.source}
 	want.Annotations = maps.Clone(got.Annotations) // the chart may have others
 	want.Annotations["artifacthub.io/license"] = "Apache-2.0"
+	want.Annotations["artifacthub.io/prerelease"] = "false"
 	want.Annotations["artifacthub.io/images"] = "- name: mtls-egress-webhook\n  image: " +
 		"registry.example/team/mtls-egress-webhook:v1.2.3@" + string(
 		files[imageDigestFile],
@@ -257,6 +258,23 @@ func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 	}
 	if image := `image: "` + r.reference() + `"`; strings.Count(rendered, image) != 2 {
 		t.Errorf("the two Deployments don't have %s:\n%s", image, rendered)
+	}
+	rendered, err = output(exec.CommandContext(t.Context(), r.helm, "template", product, path,
+		"--set", "prometheusRule.enabled=true", "--show-only", "templates/prometheusrule.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runbook := "runbook_url: " + r.source + "/blob/" + testVersion + "/docs/alerts.md#mtlsegressconflict\n"
+	if !strings.Contains(rendered, runbook) {
+		t.Errorf("the alerts don't have %s:\n%s", runbook, rendered)
+	}
+	for name := range inside {
+		// The generator of the schema, the README and the icon need them, and nobody else.
+		for _, source := range []string{"values.constraints.yaml", "README.md.gotmpl", "icon.svg"} {
+			if name == product+"/"+source {
+				t.Errorf("the chart has %s", name)
+			}
+		}
 	}
 }
 

@@ -1,12 +1,21 @@
-// Command valuesschema writes the JSON Schema of a chart's values from the comments in its
-// values.yaml.
+// Command valuesschema writes the JSON Schema of a chart's values. The descriptions and types come
+// from values.yaml, and what else the values can be from the file of constraints.
 //
-//	go run ./charts/valuesschema VALUES.yaml VALUES.schema.json
+//	go run ./charts/valuesschema CHART VALUES.schema.json
 package main
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+)
+
+// The files of a chart that the schema comes from.
+const (
+	valuesFile      = "values.yaml"
+	constraintsFile = "values.constraints.yaml"
+	// hintsFile holds the names that users expect from other charts. The templates read it too.
+	hintsFile = "files/hints.yaml"
 )
 
 func main() {
@@ -18,14 +27,20 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("got the arguments %q, want two: the values.yaml to read and the values.schema.json to write",
+		return fmt.Errorf("got the arguments %q, want two: the folder of the chart and the values.schema.json to write",
 			args)
 	}
-	values, err := os.ReadFile(args[0]) //nolint:gosec // the caller chooses the file
-	if err != nil {
-		return err
+	var in sources
+	for file, content := range map[string]*[]byte{
+		valuesFile: &in.values, constraintsFile: &in.constraints, hintsFile: &in.hints,
+	} {
+		var err error
+		*content, err = os.ReadFile(filepath.Join(args[0], filepath.FromSlash(file))) //nolint:gosec // the caller chooses
+		if err != nil {
+			return err
+		}
 	}
-	schema, err := schemaOf(values)
+	schema, err := schemaOf(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}

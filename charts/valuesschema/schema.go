@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"regexp"
 	"slices"
@@ -13,45 +14,53 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-const (
-	// The lines around the YAML part of a comment. It holds JSON Schema keywords for the value below,
-	// or for all values. The marks are those of https://github.com/dadav/helm-schema, which editors
-	// and other tools also support.
-	markValue = "@schema"
-	markRoot  = "@schema.root"
-	// markDescription begins the text that helm-docs writes into the table.
-	markDescription = "-- "
-)
+// markDescription begins the text that helm-docs writes into the table.
+const markDescription = "-- "
 
-// schemaOf returns the schema of values.yaml as indented JSON, in draft 7, which all versions of
-// Helm support. It derives what the comments don't define from the defaults: the type of a value,
-// and the values that a section can have. The error lists all values without a description, and all
-// mappings and lists that would accept any content.
-func schemaOf(values []byte) ([]byte, error) {
+// sources are the contents of the files that a schema comes from.
+type sources struct {
+	values      []byte // the defaults, each with a description in its comment
+	constraints []byte // JSON Schema keywords for some of the values, and for all of them
+	hints       []byte // by path, what to write in place of a value that the chart doesn't have
+}
+
+// schemaOf returns the schema of the values as indented JSON, in draft 7, which all versions of
+// Helm support. It derives what the constraints don't define from the defaults: the type of a
+// value, and the values that a section can have. Names with a hint can have any value, so that the
+// chart can fail with the hint. The error lists all values without a description, all mappings and
+// lists that would accept any content, all constraints without a value, and all hints for a value.
+func schemaOf(in sources) ([]byte, error) {
 	var document yaml.Node
-	if err := yaml.Unmarshal(values, &document); err != nil {
-		return nil, err
+	if err := yaml.Unmarshal(in.values, &document); err != nil {
+		return nil, fmt.Errorf("%s: %w", valuesFile, err)
 	}
 	if len(document.Content) != 1 || document.Content[0].Kind != yaml.MappingNode {
-		return nil, errors.New("want one mapping of values")
+		return nil, fmt.Errorf("%s: want one mapping of values", valuesFile)
 	}
-	root := document.Content[0]
-	comment := document.HeadComment
-	if len(root.Content) > 0 {
-		comment += "\n" + root.Content[0].HeadComment
-	}
-	annotated, err := keywords(comment, markRoot)
+	constraints, err := readConstraints(in.constraints)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", constraintsFile, err)
 	}
-	properties, problems := section(root, "")
+	hints := map[string]string{}
+	if err := yaml.Unmarshal(in.hints, &hints); err != nil {
+		return nil, fmt.Errorf("%s: %w", hintsFile, err)
+	}
+	properties, problems := constraints.section(document.Content[0], "")
+	problems = append(problems, constraints.unused()...)
+	schema := object(properties)
+	for _, pattern := range slices.Sorted(maps.Keys(hints)) {
+		for path, hint := range expand(pattern, hints[pattern]) {
+			problems = append(problems, addHint(schema, path, hint))
+		}
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	// Helm passes the global values of a parent chart here.
-	properties["global"] = map[string]any{"type": "object"}
-	schema := object(properties)
-	maps.Copy(schema, annotated)
+	if properties["global"] == nil {
+		// Helm passes the global values of a parent chart here.
+		properties["global"] = map[string]any{"type": "object"}
+	}
+	maps.Copy(schema, constraints.root)
 	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -67,24 +76,91 @@ func object(properties map[string]any) map[string]any {
 	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
 }
 
+// constraints are JSON Schema keywords.
+type constraints struct {
+	root   map[string]any            // for all values, such as definitions
+	values map[string]map[string]any // by the path of a value, in which * stands for any one name
+	used   map[string]bool           // the keys of values that match a value
+}
+
+func readConstraints(content []byte) (constraints, error) {
+	read := constraints{values: map[string]map[string]any{}, used: map[string]bool{}}
+	if err := yaml.Unmarshal(content, &read.root); err != nil {
+		return constraints{}, err
+	}
+	entries, _ := read.root["values"].(map[string]any)
+	delete(read.root, "values")
+	definitions, _ := read.root["definitions"].(map[string]any)
+	for path, entry := range entries {
+		switch entry := entry.(type) {
+		case map[string]any:
+			read.values[path] = entry
+		case string:
+			if definitions[entry] == nil {
+				return constraints{}, fmt.Errorf("values: %s: there is no definition %q", path, entry)
+			}
+			read.values[path] = map[string]any{"$ref": "#/definitions/" + entry}
+		default:
+			return constraints{}, fmt.Errorf("values: %s: want JSON Schema keywords or the name of a definition", path)
+		}
+	}
+	return read, nil
+}
+
+// of returns the keywords for the value at path. The caller can change the map.
+func (c constraints) of(path string) (map[string]any, error) {
+	found := map[string]any{}
+	var matches []string
+	for pattern, keywords := range c.values {
+		if matchPath(pattern, path) {
+			matches = append(matches, pattern)
+			c.used[pattern] = true
+			maps.Copy(found, keywords)
+		}
+	}
+	if len(matches) > 1 {
+		slices.Sort(matches)
+		return nil, fmt.Errorf("has the constraints of %s: want one", strings.Join(matches, " and "))
+	}
+	return found, nil
+}
+
+// unused returns an error for each constraint without a value.
+func (c constraints) unused() []error {
+	var problems []error
+	for _, pattern := range slices.Sorted(maps.Keys(c.values)) {
+		if !c.used[pattern] {
+			problems = append(problems,
+				fmt.Errorf("%s: values: %s matches no value in %s", constraintsFile, pattern, valuesFile))
+		}
+	}
+	return problems
+}
+
+// matchPath reports whether path is pattern, in which * stands for any one name.
+func matchPath(pattern, path string) bool {
+	wanted, names := strings.Split(pattern, "."), strings.Split(path, ".")
+	return slices.EqualFunc(wanted, names, func(want, name string) bool { return want == "*" || want == name })
+}
+
 // section returns the schemas of the values in mapping, by name. Each value has its own comment.
-func section(mapping *yaml.Node, path string) (map[string]any, []error) {
+func (c constraints) section(mapping *yaml.Node, path string) (map[string]any, []error) {
 	properties := map[string]any{}
 	var problems []error
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		name := mapping.Content[i].Value
-		schema, problem := property(mapping.Content[i], mapping.Content[i+1], path+name)
+		schema, problem := c.property(mapping.Content[i], mapping.Content[i+1], path+name)
 		properties[name] = schema
 		problems = append(problems, problem...)
 	}
 	return properties, problems
 }
 
-func property(key, value *yaml.Node, path string) (map[string]any, []error) {
+func (c constraints) property(key, value *yaml.Node, path string) (map[string]any, []error) {
 	problem := func(err error) (map[string]any, []error) {
-		return nil, []error{fmt.Errorf("line %d: %s: %w", key.Line, path, err)}
+		return nil, []error{fmt.Errorf("%s: line %d: %s: %w", valuesFile, key.Line, path, err)}
 	}
-	schema, err := keywords(key.HeadComment, markValue)
+	schema, err := c.of(path)
 	if err != nil {
 		return problem(err)
 	}
@@ -93,9 +169,12 @@ func property(key, value *yaml.Node, path string) (map[string]any, []error) {
 		schema["description"] = description
 	}
 	defined := hasAny(schema, "$ref", "properties", "additionalProperties", "items")
-	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && !defined {
-		found, problems := section(value, path+".")
+	// A section can have other values only if its constraint is just that, such as global.
+	open := schema["additionalProperties"] == true && !hasAny(schema, "$ref", "properties", "items")
+	if value.Kind == yaml.MappingNode && len(value.Content) > 0 && (!defined || open) {
+		found, problems := c.section(value, path+".")
 		maps.Copy(schema, object(found))
+		schema["additionalProperties"] = open
 		return schema, problems
 	}
 	if description == "" {
@@ -109,13 +188,52 @@ func property(key, value *yaml.Node, path string) (map[string]any, []error) {
 		schema["type"] = kind
 	}
 	if (value.Kind == yaml.MappingNode || value.Kind == yaml.SequenceNode) && !defined {
-		return problem(errors.New("needs an @schema comment with additionalProperties, items or $ref"))
+		return problem(
+			fmt.Errorf("needs a constraint with additionalProperties, items or a definition in %s", constraintsFile))
 	}
 	return schema, nil
 }
 
 func hasAny(schema map[string]any, keywords ...string) bool {
 	return slices.ContainsFunc(keywords, func(keyword string) bool { return schema[keyword] != nil })
+}
+
+// expand yields the paths of a key of the hints, each with its hint. A key that begins with "*."
+// stands for both processes, and so does a * in its hint.
+func expand(pattern, hint string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		if !strings.HasPrefix(pattern, "*.") {
+			yield(pattern, hint)
+			return
+		}
+		for _, process := range []string{"webhook", "controller"} {
+			if !yield(strings.Replace(pattern, "*", process, 1), strings.ReplaceAll(hint, "*", process)) {
+				return
+			}
+		}
+	}
+}
+
+// addHint allows any value at path in the schema.
+func addHint(schema map[string]any, path, hint string) error {
+	names := strings.Split(path, ".")
+	section := schema
+	for _, name := range names[:len(names)-1] {
+		properties, _ := section["properties"].(map[string]any)
+		section, _ = properties[name].(map[string]any)
+	}
+	properties, ok := section["properties"].(map[string]any)
+	name := names[len(names)-1]
+	switch {
+	case !ok:
+		return fmt.Errorf("%s: %s: the chart has no such section of values", hintsFile, path)
+	case properties[name] != nil:
+		return fmt.Errorf("%s: %s: the chart has this value, so it needs no hint", hintsFile, path)
+	case hint == "":
+		return fmt.Errorf("%s: %s: the hint is empty", hintsFile, path)
+	}
+	properties[name] = map[string]any{"description": "The chart has no such value: " + hint}
+	return nil
 }
 
 // kindOf returns the JSON Schema type of a default value.
@@ -125,36 +243,14 @@ func kindOf(value *yaml.Node) (string, error) {
 		"!!map": "object", "!!seq": "array",
 	}[value.Tag]
 	if !known {
-		return "", fmt.Errorf("needs an @schema comment with the type: the default is %s", strings.TrimLeft(value.Tag, "!"))
+		return "", fmt.Errorf("needs a constraint with the type in %s: the default is %s", constraintsFile,
+			strings.TrimLeft(value.Tag, "!"))
 	}
 	return kind, nil
 }
 
-// keywords returns the JSON Schema keywords in comment: the YAML between two lines with mark.
-func keywords(comment, mark string) (map[string]any, error) {
-	found := map[string]any{}
-	var text strings.Builder
-	open := false
-	for line := range strings.Lines(comment) {
-		line = strings.TrimPrefix(strings.TrimRight(line, "\n"), "#")
-		switch {
-		case strings.TrimSpace(line) == mark:
-			open = !open
-		case open:
-			text.WriteString(strings.TrimPrefix(line, " ") + "\n")
-		}
-	}
-	if open {
-		return nil, fmt.Errorf("the comment has no closing %s", mark)
-	}
-	if err := yaml.Unmarshal([]byte(text.String()), &found); err != nil {
-		return nil, fmt.Errorf("between the %s lines: %w", mark, err)
-	}
-	return found, nil
-}
-
 // describe returns the description in a comment, as helm-docs reads it: the text after the mark,
-// without an optional type in parentheses.
+// without an optional type in parentheses, and without the lines for helm-docs that follow.
 func describe(comment string) string {
 	var text []string
 	for line := range strings.Lines(comment) {

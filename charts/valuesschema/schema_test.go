@@ -8,51 +8,54 @@ import (
 )
 
 func TestSchemaOf(t *testing.T) {
-	got, err := schemaOf([]byte(`# A comment for readers of the file.
+	got, err := schemaOf(sources{
+		constraints: []byte(`
+title: Values
+definitions:
+  name: {type: string, pattern: '^a<b$'}
+values:
+  name: name
+  section: {required: [on]}
+  "*.count": {minimum: 1}
+  global: {additionalProperties: true}
+  section.which: {type: [array, 'null'], items: {type: object}}
+  section.deeper.word: {enum: [a, false]}
+  labels: {additionalProperties: {type: string}}
+`),
+		hints: []byte(`
+replicas: write section.count
+section.number: write section.count
+"*.replicas": write *.count
+`),
+		values: []byte(`# A comment for readers of the file.
 
-# @schema.root
-# title: Values
-# definitions:
-#   name: {type: string, pattern: '^a<b$'}
-# @schema.root
-
-# @schema
-# $ref: '#/definitions/name'
-# @schema
 # -- Its name.
 name: ""
 
-# @schema
-# required: [on]
-# @schema
 section:
   # -- Whether,
   # or not.
   on: true
-  # @schema
-  # minimum: 1
-  # @schema
   # -- How many.
   count: 2
 
-  # @schema
-  # type: [array, 'null']
-  # items: {type: object}
-  # @schema
   # -- (list) Which.
   which: null
   deeper:
-    # @schema
-    # enum: [a, false]
-    # @schema
     # -- A word.
     word: a
-# @schema
-# additionalProperties: {type: string}
-# @schema
 # -- Labels, as in {a: b}.
 labels: {c: d}
-`))
+global:
+  # -- How many.
+  count: 2
+webhook:
+  # -- How many.
+  count: 2
+controller:
+  # -- How many.
+  count: 2
+`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +69,29 @@ labels: {c: d}
     }
   },
   "properties": {
+    "controller": {
+      "additionalProperties": false,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        },
+        "replicas": {
+          "description": "The chart has no such value: write controller.count"
+        }
+      },
+      "type": "object"
+    },
     "global": {
+      "additionalProperties": true,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        }
+      },
       "type": "object"
     },
     "labels": {
@@ -79,6 +104,9 @@ labels: {c: d}
     "name": {
       "$ref": "#/definitions/name",
       "description": "Its name."
+    },
+    "replicas": {
+      "description": "The chart has no such value: write section.count"
     },
     "section": {
       "additionalProperties": false,
@@ -101,6 +129,9 @@ labels: {c: d}
           },
           "type": "object"
         },
+        "number": {
+          "description": "The chart has no such value: write section.count"
+        },
         "on": {
           "description": "Whether, or not.",
           "type": "boolean"
@@ -120,6 +151,20 @@ labels: {c: d}
         "on"
       ],
       "type": "object"
+    },
+    "webhook": {
+      "additionalProperties": false,
+      "properties": {
+        "count": {
+          "description": "How many.",
+          "minimum": 1,
+          "type": "integer"
+        },
+        "replicas": {
+          "description": "The chart has no such value: write webhook.count"
+        }
+      },
+      "type": "object"
     }
   },
   "title": "Values",
@@ -133,41 +178,74 @@ labels: {c: d}
 
 func TestIncompleteValues(t *testing.T) {
 	tests := map[string]struct {
-		values string
-		want   []string
+		values, constraints, hints string
+		want                       []string
 	}{
 		"all at once": {
 			values: "a:\n  b: 1\n# About c.\nc: text\n",
 			want: []string{
-				`line 2: a.b: needs a description: a comment that begins with "# -- "`,
-				`line 4: c: needs a description: a comment that begins with "# -- "`,
+				`values.yaml: line 2: a.b: needs a description: a comment that begins with "# -- "`,
+				`values.yaml: line 4: c: needs a description: a comment that begins with "# -- "`,
 			},
 		},
-		"a mapping without a schema": {
+		"a mapping without a constraint": {
 			values: "# -- Labels.\nlabels: {}\n",
-			want:   []string{"line 2: labels: needs an @schema comment with additionalProperties, items or $ref"},
+			want: []string{"values.yaml: line 2: labels: needs a constraint with additionalProperties, items or a definition " +
+				"in values.constraints.yaml"},
 		},
-		"a list without a schema": {
+		"a list without a constraint": {
 			values: "# -- Names.\nnames: [a]\n",
-			want:   []string{"line 2: names: needs an @schema comment with additionalProperties, items or $ref"},
+			want: []string{"values.yaml: line 2: names: needs a constraint with additionalProperties, items or a definition " +
+				"in values.constraints.yaml"},
 		},
 		"a default without a type": {
 			values: "# -- A name.\nname: null\n",
-			want:   []string{"line 2: name: needs an @schema comment with the type: the default is null"},
+			want: []string{
+				"values.yaml: line 2: name: needs a constraint with the type in values.constraints.yaml: the default is null",
+			},
 		},
-		"keywords without a closing mark": {
-			values: "# @schema\n# type: string\n# -- A name.\nname: a\n",
-			want:   []string{"line 4: name: the comment has no closing @schema"},
+		"constraints and hints that lead nowhere": {
+			values:      "a:\n  # -- B.\n  b: 1\n",
+			constraints: "values: {a.b: {minimum: 1}, c: {minimum: 1}, '*.d': {minimum: 1}, a.b.c: {minimum: 1}}",
+			hints:       "{a.b: write c, c.d: write a.b, e: '', f: write a.b}",
+			want: []string{
+				"values.constraints.yaml: values: *.d matches no value in values.yaml",
+				"values.constraints.yaml: values: a.b.c matches no value in values.yaml",
+				"values.constraints.yaml: values: c matches no value in values.yaml",
+				"files/hints.yaml: a.b: the chart has this value, so it needs no hint",
+				"files/hints.yaml: c.d: the chart has no such section of values",
+				"files/hints.yaml: e: the hint is empty",
+			},
 		},
-		"keywords that are not YAML": {
-			values: "# @schema\n# type: [string\n# @schema\n# -- A name.\nname: a\n",
-			want:   []string{"line 5: name: between the @schema lines: yaml: line 1: did not find expected ',' or ']'"},
+		"two constraints for one value": {
+			values:      "a:\n  # -- B.\n  b: 1\n",
+			constraints: "values: {a.b: {minimum: 1}, '*.b': {maximum: 2}}",
+			want:        []string{"values.yaml: line 3: a.b: has the constraints of *.b and a.b: want one"},
 		},
-		"no values": {values: "[]", want: []string{"want one mapping of values"}},
+		"a definition that doesn't exist": {
+			values:      "# -- A name.\nname: a\n",
+			constraints: "values: {name: names}",
+			want:        []string{`values.constraints.yaml: values: name: there is no definition "names"`},
+		},
+		"a constraint that is a number": {
+			values:      "# -- A name.\nname: a\n",
+			constraints: "values: {name: 1}",
+			want: []string{
+				"values.constraints.yaml: values: name: want JSON Schema keywords or the name of a definition",
+			},
+		},
+		"constraints that are not YAML": {
+			values:      "# -- A name.\nname: a\n",
+			constraints: "values: [",
+			want:        []string{"values.constraints.yaml: yaml: line 1: did not find expected node content"},
+		},
+		"no values": {values: "[]", want: []string{"values.yaml: want one mapping of values"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			schema, err := schemaOf([]byte(test.values))
+			schema, err := schemaOf(sources{
+				values: []byte(test.values), constraints: []byte(test.constraints), hints: []byte(test.hints),
+			})
 			if err == nil {
 				t.Fatalf("got %s, want an error", schema)
 			}

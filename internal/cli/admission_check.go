@@ -45,7 +45,7 @@ func newAdmissionCheckCommand() *cobra.Command {
 		Short: "Fail unless a Pod with a target is injected",
 		Long: `Ask the API server for a Pod with the annotation mtls.egress/target as a dry run, and fail unless
 the response shows that it would be injected. Nothing is created or called. The error states what is
-wrong. The chart runs this command in helm test.
+wrong. The chart runs this command in helm test, and with test.afterInstall after each installation.
 
 If the webhook was installed just now, the command retries until --timeout is over.
 
@@ -123,8 +123,9 @@ func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error
 	switch {
 	case strings.Contains(text, fmt.Sprintf("failed calling webhook %q", podsWebhook)):
 		return true, fmt.Errorf(
-			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on port 9443, "+
-				"which firewalls of managed clusters often close: %w", refusal)
+			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on the port "+
+				"webhook.port of the chart's values, 9443 by default, which firewalls of managed clusters often close: %w",
+			refusal)
 	case strings.Contains(text, fmt.Sprintf("admission webhook %q denied the request", podsWebhook)):
 		return false, fmt.Errorf(
 			"the webhook rejects the target %s in the namespace %s. Set test.target and test.namespace in the "+

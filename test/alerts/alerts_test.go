@@ -318,6 +318,8 @@ func (s scene) rules() (rules any, alerts []string) {
 		installation.Namespace,
 		"--show-only",
 		"templates/prometheusrule.yaml",
+		"--set",
+		"image.repository=" + installation.Release,
 		"--set-json",
 		shorter,
 	}

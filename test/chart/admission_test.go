@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/test/await"
@@ -27,6 +29,21 @@ func TestAdmission(t *testing.T) {
 	c.waitForAdmission(t, webhook)
 
 	t.Run("EgressTargets are validated", func(t *testing.T) { testEgressTargets(t, c) })
+	t.Run("the examples for Artifact Hub are EgressTargets", func(t *testing.T) {
+		var examples []map[string]any
+		annotation(t, "artifacthub.io/crdsExamples", &examples)
+		for _, content := range examples {
+			example := &unstructured.Unstructured{Object: content}
+			example.SetNamespace("default")
+			if err := c.Create(t.Context(), example, client.DryRunAll,
+				client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(examples) == 0 {
+			t.Error("there are none")
+		}
+	})
 	t.Run("the webhook sees what asks for something, and nothing else", func(t *testing.T) { testCalls(t, c, webhook) })
 	t.Run("a Pod that asks for a target is injected or refused", func(t *testing.T) { testInjected(t, c) })
 	t.Run("a Pod that runs is not asked for a target later", func(t *testing.T) { testInjectedLater(t, c) })

@@ -211,7 +211,10 @@ func alertsOf(t *testing.T, rule map[string]any) []alert {
 // is such a file.
 func writeRules(t *testing.T, dir string) {
 	t.Helper()
-	rules, err := yaml.Marshal(render(t, "--set", "prometheusRule.enabled=true").one(t, "PrometheusRule").Object["spec"])
+	rule := render(t,
+		"--set", "prometheusRule.enabled=true,prometheusRule.runbookURL=https://docs.example.com/alerts.md",
+	).one(t, "PrometheusRule")
+	rules, err := yaml.Marshal(rule.Object["spec"])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -249,6 +249,23 @@ func TestChecksAreHooks(t *testing.T) {
 	}
 }
 
+// Argo CD ignores hooks for helm test, but not those that are also for installations and upgrades.
+func TestTheTestAfterAnInstallation(t *testing.T) {
+	rendered := render(t, "--set", "test.afterInstall=true")
+	for _, name := range []string{
+		"ServiceAccount " + testName, "Role " + testName, "RoleBinding " + testName, "Pod " + testName,
+	} {
+		if got := rendered[name].GetAnnotations()["helm.sh/hook"]; got != "test,post-install,post-upgrade" {
+			t.Errorf("%s is a hook for %s", name, got)
+		}
+	}
+	// The webhook starts at the same time.
+	args := at(t, rendered["Pod "+testName], "spec", "containers", 0, "args").([]any)
+	if !slices.Contains(args, any("--timeout=4m")) {
+		t.Errorf("arguments %q, want --timeout=4m", args)
+	}
+}
+
 // No account mounts its token into every Pod that runs under it: the chart's Pods mount one
 // themselves.
 func TestTokensAreMountedNowhereByThemselves(t *testing.T) {

@@ -94,6 +94,21 @@ func TestHelmTest(t *testing.T) {
 			t.Errorf("Helm: %v", err)
 		}
 	})
+	upgrade := func() error {
+		return running.Upgrade(t.Context(), append(values, "test.afterInstall=true")...)
+	}
+	t.Run("with test.afterInstall, an upgrade runs the same", func(t *testing.T) {
+		said, left, err := installed.whilePodRuns(t, await.Patience, upgrade)
+		if err != nil {
+			t.Errorf("Helm: %v", err)
+		}
+		if want := "a Pod with the target external.system.com in the namespace default is injected\n"; said != want {
+			t.Errorf("the test says %q, want %q", said, want)
+		}
+		if len(left) > 0 {
+			t.Errorf("left of the test: %q", left)
+		}
+	})
 	t.Run("a webhook that is down", func(t *testing.T) {
 		if err := running.Upgrade(t.Context(), values...); err != nil {
 			t.Fatal(err)
@@ -102,18 +117,37 @@ func TestHelmTest(t *testing.T) {
 			t.Fatal(err)
 		}
 		fails(t, "the API server can't call the webhook. Its Pods must be ready")
+		_, left, err := installed.whilePodRuns(t, 5*time.Second, upgrade)
+		if err == nil || !strings.Contains(err.Error(), "post-upgrade hooks failed") {
+			t.Errorf("with test.afterInstall, Helm ends the upgrade with %v", err)
+		}
+		if diff := cmp.Diff([]string{"pod/" + testName}, left); diff != "" {
+			t.Errorf("left of the test, for its log (-want +got):\n%s", diff)
+		}
 	})
 }
 
-// helmTest runs helm test, and the Pod's command with the rights that the chart gives it, which
-// times out after giveUp. It returns what the Pod would have logged and what is left of the test.
+// helmTest runs helm test, and the Pod.
 func (r *installedRelease) helmTest(t *testing.T, giveUp time.Duration) (said string, left []string, err error) {
+	t.Helper()
+	return r.whilePodRuns(t, giveUp, func() error {
+		_, _, err := r.Helm(t.Context(), "test", release, "--namespace", namespace)
+		return err
+	})
+}
+
+// whilePodRuns runs Helm, and the command of the Pod that Helm creates with the rights that the
+// chart gives it, which times out after giveUp. It returns what the Pod would have logged and what
+// is left of the test.
+func (r *installedRelease) whilePodRuns(
+	t *testing.T, giveUp time.Duration, helm func() error,
+) (said string, left []string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	logged := make(chan string, 1)
 	go func() { logged <- r.runPod(ctx, t, giveUp) }()
-	_, _, err = r.Helm(t.Context(), "test", release, "--namespace", namespace)
+	err = helm()
 	cancel()
 	left = strings.Fields(r.kubectl(t, "get", "pods,serviceaccounts,roles,rolebindings", "--output=name",
 		"--all-namespaces", "--selector=app.kubernetes.io/name="+testName))

@@ -41,7 +41,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	})
 
 	t.Run("Helm installs it", func(t *testing.T) {
-		notes := c.helm(t, "install", release, chartDir, "--namespace", namespace)
+		notes := c.helm(t, "install", release, chartDir, "--namespace", namespace, image)
 		if !strings.Contains(notes, "mtls.egress/target=") {
 			t.Errorf("the notes do not name the annotation:\n%s", notes)
 		}
@@ -80,14 +80,14 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		}
 		both := func(f facts) []facts { return []facts{f, f} }
 
-		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace,
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, image,
 			"--set", "webhook.timeoutSeconds=7,webhook.failurePolicy=Ignore")
 		want := both(facts{Timeout: 7, Policy: admissionregistrationv1.Ignore, Service: true, CA: string(bundle)})
 		if diff := cmp.Diff(want, read()); diff != "" {
 			t.Errorf("other values (-want +got):\n%s", diff)
 		}
 
-		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace,
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, image,
 			"--set", "webhook.deployment.enabled=false,controller.deployment.enabled=false,webhook.url=https://127.0.0.1:9443")
 		want = both(
 			facts{Timeout: 5, Policy: admissionregistrationv1.Fail, URL: "https://127.0.0.1:9443/mutate", CA: string(bundle)},
@@ -105,7 +105,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	t.Run("an upgrade upgrades the CustomResourceDefinition", func(t *testing.T) {
 		c.kubectl(t, "patch", "crd", "egresstargets.mtls.egress", "--type=json",
 			`--patch=[{"op": "remove", "path": "/spec/names/shortNames"}]`)
-		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace)
+		c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, image)
 		if got := c.kubectl(
 			t, "get", "crd", "egresstargets.mtls.egress", "--output=jsonpath={.spec.names.shortNames}",
 		); got != `["egt"]` {
@@ -131,7 +131,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 			); diff != "" {
 				t.Errorf("left in the cluster (-want +got):\n%s", diff)
 			}
-			c.helm(t, "install", release, chartDir, "--namespace", namespace)
+			c.helm(t, "install", release, chartDir, "--namespace", namespace, image)
 			got := c.kubectl(t, "get", "egt", "--output=name")
 			if !slices.Equal(strings.Fields(got), []string{"egresstarget.mtls.egress/external.system.com"}) {
 				t.Errorf("EgressTargets after the installation: %s", got)

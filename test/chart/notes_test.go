@@ -12,7 +12,7 @@ import (
 func (c cluster) notes(t *testing.T, args ...string) string {
 	t.Helper()
 	printed := c.helm(t,
-		append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client"}, args...)...)
+		append([]string{"install", release, chartDir, "--namespace", namespace, "--dry-run=client", image}, args...)...)
 	_, notes, found := strings.Cut(printed, "\nNOTES:\n")
 	if !found {
 		t.Fatalf("no notes in:\n%s", printed)
@@ -84,6 +84,13 @@ func TestNotesTellTheNextStep(t *testing.T) {
 		"one replica of the controller": {
 			set:          `controller.deployment.replicas=1`,
 			reservations: []string{"prometheusRule.enabled is off"},
+		},
+		"a webhook in the network of the nodes": {
+			set: `webhook.deployment.hostNetwork=true,prometheusRule.enabled=true`,
+			reservations: []string{
+				"webhook.deployment.hostNetwork is on: NetworkPolicies don't apply to the webhook, so all clients that reach the " +
+					"nodes reach its ports 9443, 8080 and 8081.",
+			},
 		},
 		"a webhook that may be down": {
 			set: `webhook.failurePolicy="Ignore"`,

@@ -28,12 +28,15 @@ const (
 	chartDir  = "../../charts/mtls-egress-webhook"
 	release   = "mtls-egress-webhook"
 	namespace = "mtls-egress"
+	// image is the argument of Helm for an image, without which the chart renders no Pods. Other
+	// values win.
+	image = "--values=testdata/image.yaml"
 )
 
 // template runs helm template and returns what it prints on both outputs.
 func template(t *testing.T, name string, args ...string) (manifests, problems string, err error) {
 	t.Helper()
-	return helm(t, append([]string{"template", name, chartDir, "--namespace", namespace}, args...)...)
+	return helm(t, append([]string{"template", name, chartDir, "--namespace", namespace, image}, args...)...)
 }
 
 // helm runs Helm without a cluster and returns what it prints on both outputs.
@@ -627,6 +630,30 @@ func TestImage(t *testing.T) {
 		"a digest wins over a tag": {
 			args: []string{"--set", "image.tag=v2,image.digest=" + digest},
 			want: "mtls-egress-webhook@" + digest,
+		},
+		"a registry before a name without one": {
+			args: []string{"--set", "image.registry=mirror.example.com/cache"},
+			want: "mirror.example.com/cache/mtls-egress-webhook:0.1.0",
+		},
+		"a registry in place of another": {
+			args: []string{"--set", "image.registry=mirror.example.com,image.repository=registry.example.com:5000/team/webhook"},
+			want: "mirror.example.com/team/webhook:0.1.0",
+		},
+		"a registry in place of that of the machine": {
+			args: []string{"--set", "image.registry=mirror.example.com,image.repository=localhost/webhook"},
+			want: "mirror.example.com/webhook:0.1.0",
+		},
+		"a registry before a path": {
+			args: []string{"--set", "image.registry=mirror.example.com,image.repository=team/webhook,image.digest=" + digest},
+			want: "mirror.example.com/team/webhook@" + digest,
+		},
+		"the registry of all charts": {
+			args: []string{"--set", "global.imageRegistry=mirror.example.com,image.repository=ghcr.io/team/webhook"},
+			want: "mirror.example.com/team/webhook:0.1.0",
+		},
+		"the chart's own registry wins over that of all charts": {
+			args: []string{"--set", "global.imageRegistry=mirror.example.com,image.registry=registry.example.com"},
+			want: "registry.example.com/mtls-egress-webhook:0.1.0",
 		},
 	}
 	for name, test := range tests {

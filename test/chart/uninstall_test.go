@@ -82,11 +82,11 @@ func TestUninstall(t *testing.T) {
 	}
 
 	// Helm takes the release for one that is being uninstalled; it doesn't come back of itself.
-	if _, _, err := c.Helm(t.Context(), "upgrade", release, chartDir, "--namespace", namespace); err == nil {
+	if _, _, err := c.Helm(t.Context(), "upgrade", release, chartDir, "--namespace", namespace, image); err == nil {
 		t.Error("Helm upgrades the release after the refusal: the documentation needn't say how to keep it")
 	}
 	c.helm(t, "rollback", release, "1", "--namespace", namespace)
-	c.helm(t, "upgrade", release, chartDir, "--namespace", namespace)
+	c.helm(t, "upgrade", release, chartDir, "--namespace", namespace, image)
 
 	c.helm(t, "uninstall", release, "--namespace", namespace, "--no-hooks")
 	if left := installed.objects(t); len(left) != 1 || left[0] != crdName {
@@ -207,7 +207,7 @@ type installedRelease struct {
 
 func (r *installedRelease) install(t *testing.T, values ...string) {
 	t.Helper()
-	r.helm(t, append([]string{"install", release, chartDir, "--namespace", namespace}, values...)...)
+	r.helm(t, append([]string{"install", release, chartDir, "--namespace", namespace, image}, values...)...)
 	r.manifest = writeFile(t, "installed.yaml", r.helm(t, "get", "manifest", release, "--namespace", namespace))
 }
 

@@ -28,6 +28,11 @@ func TestServerTakesEveryObject(t *testing.T) {
 		"pod-security.kubernetes.io/enforce":         "restricted",
 		"pod-security.kubernetes.io/enforce-version": "latest",
 	})
+	// everything.yaml puts all objects there. Its Pods use the network of the node, which no Pod
+	// Security Standard but privileged allows.
+	c.namespace(t, "elsewhere", nil)
+	c.kubectl(t, "apply", "--filename", writeFile(t, "class.yaml",
+		"{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: sandboxed}, handler: sandboxed}"))
 	c.namespace(t, "monitoring", nil)
 	c.namespace(t, "project", nil)
 

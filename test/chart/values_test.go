@@ -10,14 +10,86 @@ func TestValuesThatAreRefused(t *testing.T) {
 		set  string
 		want string
 	}{
-		"an unknown value": {set: `replicas=3`, want: "additional properties 'replicas' not allowed"},
+		"an unknown value": {set: `replicaes=3`, want: "additional properties 'replicaes' not allowed"},
 		"an unknown value in a section": {
 			set:  `webhook.failurepolicy="Fail"`,
 			want: "at '/webhook': additional properties 'failurepolicy' not allowed",
 		},
 		"an unknown section of the image": {
-			set:  `image.registry="example.com"`,
-			want: "at '/image': additional properties 'registry' not allowed",
+			set:  `image.platform="linux/arm64"`,
+			want: "at '/image': additional properties 'platform' not allowed",
+		},
+		"a registry with a scheme": {
+			set:  `image.registry="https://example.com"`,
+			want: "at '/image/registry': 'https://example.com' does not match pattern",
+		},
+		"a registry of all charts with a scheme": {
+			set:  `global.imageRegistry="https://example.com"`,
+			want: "at '/global/imageRegistry': 'https://example.com' does not match pattern",
+		},
+		"a repository with its tag": {
+			set:  `image.repository="example.com/webhook:v2"`,
+			want: "at '/image/repository': 'example.com/webhook:v2' does not match pattern",
+		},
+		"a pull Secret of all charts without a name": {
+			set:  `global.imagePullSecrets=[{"secret": "registry"}]`,
+			want: "at '/global/imagePullSecrets/0': 'anyOf' failed",
+		},
+		"a namespace of all objects that Kubernetes refuses": {
+			set:  `namespaceOverride="My_Namespace"`,
+			want: "at '/namespaceOverride': 'My_Namespace' does not match pattern",
+		},
+		"an annotation of all objects that is no text": {
+			set:  `commonAnnotations={"team": 1}`,
+			want: "at '/commonAnnotations/team': got number, want string",
+		},
+		"a port that only root can open": {
+			set:  `webhook.port=443`,
+			want: "at '/webhook/port': minimum: got 443, want 1,024",
+		},
+		"a port of the controller": {
+			set:  `controller.port=9443`,
+			want: "at '/controller': additional properties 'port' not allowed",
+		},
+		"the network of the node for the controller": {
+			set:  `controller.deployment.hostNetwork=true`,
+			want: "at '/controller/deployment': additional properties 'hostNetwork' not allowed",
+		},
+		"an unknown IP family": {
+			set:  `webhook.service.ipFamilies=["ipv4"]`,
+			want: "at '/webhook/service/ipFamilies/0': value must be one of 'IPv4', 'IPv6'",
+		},
+		"an unknown policy for IP families": {
+			set:  `controller.service.ipFamilyPolicy="DualStack"`,
+			want: "at '/controller/service/ipFamilyPolicy': value must be one of",
+		},
+		"an unknown strategy": {
+			set:  `webhook.deployment.strategy.type="OnDelete"`,
+			want: "at '/webhook/deployment/strategy/type': value must be one of 'RollingUpdate', 'Recreate'",
+		},
+		"an unknown DNS policy": {
+			set:  `webhook.deployment.dnsPolicy="ClusterLast"`,
+			want: "at '/webhook/deployment/dnsPolicy': value must be one of",
+		},
+		"a probe with another path": {
+			set:  `webhook.deployment.readinessProbe={"httpGet": {"path": "/"}}`,
+			want: "at '/webhook/deployment/readinessProbe': additional properties 'httpGet' not allowed",
+		},
+		"a mount without a path": {
+			set:  `controller.deployment.extraVolumeMounts=[{"name": "a"}]`,
+			want: "at '/controller/deployment/extraVolumeMounts/0': missing property 'mountPath'",
+		},
+		"objects as one text": {
+			set:  `extraObjects="{}"`,
+			want: "at '/extraObjects': got string, want array",
+		},
+		"an alert that there isn't": {
+			set:  `prometheusRule.disabledAlerts=["MTLSEgressConflicts"]`,
+			want: "at '/prometheusRule/disabledAlerts/0': value must be one of 'MTLSEgressCredentialExpires',",
+		},
+		"a runbook without its host": {
+			set:  `prometheusRule.runbookURL="docs/alerts.md"`,
+			want: "at '/prometheusRule/runbookURL': 'docs/alerts.md' does not match pattern",
 		},
 		"no replicas": {
 			set:  `webhook.deployment.replicas=0`,
@@ -97,7 +169,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 		},
 		"an empty repository": {
 			set:  `image.repository=""`,
-			want: "at '/image/repository': minLength: got 0, want 1",
+			want: "image.repository is empty, and no image of this project is published yet, so build one with make image",
 		},
 		"an unknown pull policy": {
 			set:  `image.pullPolicy="Sometimes"`,
@@ -121,7 +193,7 @@ func TestValuesThatAreRefused(t *testing.T) {
 		},
 		"a Deployment of no process": {
 			set:  `deployment.replicas=3`,
-			want: "additional properties 'deployment' not allowed",
+			want: "deployment is not a value of this chart: write webhook.deployment and controller.deployment",
 		},
 		"a name that Kubernetes refuses": {
 			set:  `fullnameOverride="My_Webhook"`,

@@ -130,7 +130,7 @@ func aggregateView(ctx context.Context, server *apiserver.Server) error {
 // with the server.
 func chartRights(ctx context.Context, server *apiserver.Server) (file string, err error) {
 	manifests, _, err := server.Helm(ctx, "template", "mtls-egress-webhook", chart,
-		"--namespace", "mtls-egress", "--show-only", rights)
+		"--namespace", "mtls-egress", "--set", "image.repository=mtls-egress-webhook", "--show-only", rights)
 	if err != nil {
 		return "", err
 	}

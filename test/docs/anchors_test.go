@@ -50,20 +50,22 @@ func TestLinksLeadToFiles(t *testing.T) {
 	}
 }
 
-// TestAlertsLeadToHeadings reads the links to docs/alerts.md in the chart's alerts.
+// TestAlertsLeadToHeadings compares the names of the chart's alerts with the headings of
+// docs/alerts.md.
 func TestAlertsLeadToHeadings(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := regexp.MustCompile(`runbook_url: .*runbookURL }}#(\S+)`).FindAllStringSubmatch(string(rules), -1)
-	if alerts := strings.Count(string(rules), "- alert: "); alerts == 0 || len(links) != alerts {
-		t.Fatalf("%d links to a heading in %d alerts", len(links), alerts)
+	alerts := regexp.MustCompile(`- alert: (\S+)`).FindAllStringSubmatch(string(rules), -1)
+	if len(alerts) == 0 {
+		t.Fatal("no alerts found")
 	}
 	there := anchors(t, filepath.Join(root, "docs", "alerts.md"))
-	for _, link := range links {
-		if !slices.Contains(there, link[1]) {
-			t.Errorf("docs/alerts.md has no heading #%s for an alert, only %q", link[1], there)
+	for _, alert := range alerts {
+		// The chart appends this to prometheusRule.runbookURL.
+		if link := strings.ToLower(alert[1]); !slices.Contains(there, link) {
+			t.Errorf("docs/alerts.md has no heading #%s for an alert, only %q", link, there)
 		}
 	}
 }

@@ -27,7 +27,9 @@ import (
 func (i *Installation) chartArgs(values ...string) []string {
 	args := []string{Release, filepath.Join(i.Root, "charts", "mtls-egress-webhook"), "--namespace", Namespace}
 	for _, value := range append(
-		[]string{"webhook.deployment.shutdownDelay=0s", "controller.targetRetention=2s"}, values...,
+		[]string{
+			"image.repository=" + Release, "webhook.deployment.shutdownDelay=0s", "controller.targetRetention=2s",
+		}, values...,
 	) {
 		args = append(args, "--set", value)
 	}

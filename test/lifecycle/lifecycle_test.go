@@ -81,7 +81,9 @@ func TestLifecycle(t *testing.T) {
 		r.unnoticed(t, app, "upgrade", func() {
 			values := r.values("3", "log.level=debug", "webhook.deployment.shutdownDelay=5s",
 				"webhook.deployment.resources.requests.cpu=20m", "controller.deployment.resources.limits.memory=300Mi",
-				"policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}")
+				"policy.checkIssuance=false", "webhook.timeoutSeconds=7", "controller.expiryWarnings={48h,12h}",
+				// The port that private GKE clusters leave open. Helm fails unless a Pod is injected.
+				"webhook.port=10250", "test.afterInstall=true")
 			r.helm(t, "upgrade", r.pack(t, "0.0.2", nextVersion), values...)
 			r.runs(t, nextVersion, 3)
 			r.hasValues(t, "debug", false)

@@ -3,35 +3,36 @@ The common parts of the Pods of Helm hooks. Each Pod runs one command once, with
 ServiceAccount and with the settings in webhook.deployment.
 */}}
 
-{{- /* These are not the selector labels, because such a Pod doesn't answer admission requests. */}}
-{{- define "mtls-egress-webhook.checkLabels" -}}
-{{- $named := dict "app.kubernetes.io/name" (printf "%s-%s" (include "mtls-egress-webhook.name" .top) .check) }}
-{{- merge $named (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
+{{- /* This is not one of the selector labels, because such a Pod doesn't answer admission requests. */}}
+{{- define "mtls-egress-webhook.checkLabel" -}}
+app.kubernetes.io/name: {{ include "mtls-egress-webhook.name" .top }}-{{ .check }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkPodLabels" -}}
-{{- merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabels" . | fromYaml) (.top.Values.webhook.deployment.podLabels | default dict) | toYaml }}
+{{- $own := merge (dict "sidecar.istio.io/inject" "false") (include "mtls-egress-webhook.checkLabel" . | fromYaml) }}
+{{- merge $own (include "mtls-egress-webhook.labels" .top | fromYaml) (.top.Values.webhook.deployment.podLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkName" -}}
 {{- printf "%s-%s" (include "mtls-egress-webhook.fullname" .top) .check }}
 {{- end }}
 
+{{- /* Helm keeps a failed Job or Pod with logs, and newer versions print its log, which has the reason. */}}
 {{- define "mtls-egress-webhook.checkHook" -}}
 helm.sh/hook: {{ .event }}
 helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- if .logs }}
+helm.sh/hook-output-log-policy: hook-failed
+{{- end }}
 {{- end }}
 
+{{- /* The dict has top, check, event and weight. It can have namespace, logs, and labels and annotations of the object. */}}
 {{- define "mtls-egress-webhook.checkMetadata" -}}
-name: {{ include "mtls-egress-webhook.checkName" . }}
-{{- with .namespace }}
-namespace: {{ . }}
-{{- end }}
-labels:
-  {{- include "mtls-egress-webhook.checkLabels" . | nindent 2 }}
-annotations:
-  {{- include "mtls-egress-webhook.checkHook" . | nindent 2 }}
+{{- $annotations := merge (include "mtls-egress-webhook.checkHook" . | fromYaml) (.annotations | default dict) }}
+{{- include "mtls-egress-webhook.metadata" (dict
+  "top" .top "name" (include "mtls-egress-webhook.checkName" .) "namespace" .namespace "namespaced" (hasKey . "namespace")
+  "own" (include "mtls-egress-webhook.checkLabel" . | fromYaml) "labels" .labels "annotations" $annotations) }}
 {{- end }}
 
 {{- /* The weights create the ServiceAccount first, then its role, then the binding, and last the Pod or Job. */}}
@@ -39,7 +40,7 @@ annotations:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- include "mtls-egress-webhook.checkMetadata" (merge (dict "weight" "-3" "namespace" .top.Release.Namespace) .) | nindent 2 }}
+  {{- include "mtls-egress-webhook.checkMetadata" (merge (dict "weight" "-3" "namespace" (include "mtls-egress-webhook.namespace" .top)) .) | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 
@@ -64,7 +65,7 @@ roleRef:
 subjects:
 - kind: ServiceAccount
   name: {{ include "mtls-egress-webhook.checkName" . }}
-  namespace: {{ .top.Release.Namespace }}
+  namespace: {{ include "mtls-egress-webhook.namespace" .top }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.checkPod" -}}
@@ -74,16 +75,19 @@ restartPolicy: Never
 serviceAccountName: {{ include "mtls-egress-webhook.checkName" . }}
 # The token is mounted explicitly below.
 automountServiceAccountToken: false
-{{- with $values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+enableServiceLinks: false
+{{- with include "mtls-egress-webhook.imagePullSecrets" .top }}
+{{- . }}
+{{- end }}
+{{- with $deployment.runtimeClassName }}
+runtimeClassName: {{ . }}
 {{- end }}
 {{- /* After the release is deleted, no quota admits a Pod with a system- priority class. */}}
 {{- if and $deployment.priorityClassName (not .afterwards) }}
 priorityClassName: {{ $deployment.priorityClassName }}
 {{- end }}
 securityContext:
-  {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 2 }}
+  {{- toYaml $deployment.podSecurityContext | nindent 2 }}
 containers:
 - name: check
   image: {{ include "mtls-egress-webhook.image" .top | quote }}
@@ -97,7 +101,7 @@ containers:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
-    {{- include "mtls-egress-webhook.containerSecurityContext" .top | nindent 4 }}
+    {{- toYaml $deployment.containerSecurityContext | nindent 4 }}
   volumeMounts:
   - {{ include "mtls-egress-webhook.tokenMount" .top | indent 4 | trim }}
 volumes:

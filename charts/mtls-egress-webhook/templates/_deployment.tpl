@@ -8,11 +8,7 @@ ports, mounts and volumes.
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "mtls-egress-webhook.componentMetadata" . | nindent 2 }}
-  {{- with $deployment.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "mtls-egress-webhook.componentMetadata" (merge (dict "annotations" $deployment.annotations) .) | nindent 2 }}
 spec:
   replicas: {{ $deployment.replicas }}
   revisionHistoryLimit: {{ $deployment.revisionHistoryLimit }}
@@ -20,10 +16,8 @@ spec:
     matchLabels:
       {{- include "mtls-egress-webhook.componentSelectorLabels" . | nindent 6 }}
   strategy:
-    type: RollingUpdate
-    rollingUpdate:
-      maxUnavailable: 0
-      maxSurge: 1
+    {{- /* The API server rejects rollingUpdate, which is in the defaults, with Recreate. */}}
+    {{- eq $deployment.strategy.type "Recreate" | ternary (dict "type" "Recreate") $deployment.strategy | toYaml | nindent 4 }}
   template:
     metadata:
       labels:
@@ -38,8 +32,21 @@ spec:
       serviceAccountName: {{ include "mtls-egress-webhook.serviceAccount" . }}
       # The token is mounted explicitly below.
       automountServiceAccountToken: false
-      {{- with .top.Values.imagePullSecrets }}
-      imagePullSecrets:
+      enableServiceLinks: false
+      {{- with include "mtls-egress-webhook.imagePullSecrets" .top }}
+      {{- . | indent 6 }}
+      {{- end }}
+      {{- with $deployment.runtimeClassName }}
+      runtimeClassName: {{ . }}
+      {{- end }}
+      {{- if $deployment.hostNetwork }}
+      hostNetwork: true
+      {{- end }}
+      {{- with $deployment.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" ($deployment.hostNetwork | default false)) }}
+      dnsPolicy: {{ . }}
+      {{- end }}
+      {{- with $deployment.dnsConfig }}
+      dnsConfig:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with $deployment.priorityClassName }}
@@ -47,7 +54,7 @@ spec:
       {{- end }}
       terminationGracePeriodSeconds: {{ $deployment.terminationGracePeriodSeconds }}
       securityContext:
-        {{- include "mtls-egress-webhook.podSecurityContext" .top | nindent 8 }}
+        {{- toYaml $deployment.podSecurityContext | nindent 8 }}
       containers:
       - name: {{ .component }}
         image: {{ include "mtls-egress-webhook.image" .top | quote }}
@@ -55,8 +62,7 @@ spec:
         args:
         - serve
         - {{ .component }}
-        {{- include (printf "%s.args" $part) .top | nindent 8 }}
-        {{- include "mtls-egress-webhook.sharedArgs" .top | nindent 8 }}
+        {{- include "mtls-egress-webhook.args" . | nindent 8 }}
         {{- range $deployment.extraArgs }}
         - {{ . | quote }}
         {{- end }}
@@ -75,33 +81,34 @@ spec:
         {{- with include (printf "%s.ports" $part) .top | trim }}
         {{- . | nindent 8 }}
         {{- end }}
-        - {name: metrics, containerPort: 8080, protocol: TCP}
-        - {name: health, containerPort: 8081, protocol: TCP}
+        {{- $process := get .top.Values .component }}
+        - {name: metrics, containerPort: {{ $process.metricsPort | default 8080 }}, protocol: TCP}
+        - {name: health, containerPort: {{ $process.healthPort | default 8081 }}, protocol: TCP}
         livenessProbe:
           httpGet: {path: /healthz, port: health}
-          periodSeconds: 10
-          timeoutSeconds: 5
-          failureThreshold: 3
+          {{- toYaml $deployment.livenessProbe | nindent 10 }}
         readinessProbe:
           httpGet: {path: /readyz, port: health}
-          # Three periods fit into the default webhook.deployment.shutdownDelay, so that no request
-          # reaches a Pod that has stopped.
-          periodSeconds: 3
-          timeoutSeconds: 2
-          failureThreshold: 1
+          {{- toYaml $deployment.readinessProbe | nindent 10 }}
         resources:
           {{- toYaml $deployment.resources | nindent 10 }}
         securityContext:
-          {{- include "mtls-egress-webhook.containerSecurityContext" .top | nindent 10 }}
+          {{- toYaml $deployment.containerSecurityContext | nindent 10 }}
         volumeMounts:
         - {{ include "mtls-egress-webhook.tokenMount" .top | indent 10 | trim }}
         {{- with include (printf "%s.volumeMounts" $part) .top | trim }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- with $deployment.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       volumes:
       - {{ include "mtls-egress-webhook.tokenVolume" .top | indent 8 | trim }}
       {{- with include (printf "%s.volumes" $part) .top | trim }}
       {{- . | nindent 6 }}
+      {{- end }}
+      {{- with $deployment.extraVolumes }}
+      {{- toYaml . | nindent 6 }}
       {{- end }}
       {{- with $deployment.nodeSelector }}
       nodeSelector:
@@ -133,10 +140,16 @@ spec:
       {{- end }}
 {{- end }}
 
-{{- /* The arguments of both processes. */}}
+{{- /* The arguments of one of the two processes that the chart sets. */}}
+{{- define "mtls-egress-webhook.args" -}}
+{{- $process := get .top.Values .component }}
+{{- include (printf "mtls-egress-webhook.%s.args" .component) .top }}
+- --metrics-address=:{{ $process.metricsPort | default 8080 }}
+- --health-address=:{{ $process.healthPort | default 8081 }}
+{{- include "mtls-egress-webhook.sharedArgs" .top | nindent 0 }}
+{{- end }}
+
 {{- define "mtls-egress-webhook.sharedArgs" -}}
-- --metrics-address=:8080
-- --health-address=:8081
 - --namespace=$(POD_NAMESPACE)
 {{- with .Values.policy.allowedTargets }}
 - {{ printf "--allowed-targets=%s" (join "," .) | quote }}

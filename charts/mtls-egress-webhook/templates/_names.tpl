@@ -13,6 +13,11 @@
 {{- end }}
 {{- end }}
 
+{{- /* The namespace of all namespaced objects, unless a value names another for some of them. */}}
+{{- define "mtls-egress-webhook.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
 {{/*
 The API server calls webhooks in the order of the names of their configurations. Istio's webhook
 (istio-sidecar-injector or istio-revision-tag-…) reads the annotations that this webhook writes, and
@@ -64,11 +69,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- merge $own (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
 {{- end }}
 
+{{- /* The metadata of an object of the process. The dict can also have name, labels and annotations, as for metadata. */}}
 {{- define "mtls-egress-webhook.componentMetadata" -}}
-name: {{ include "mtls-egress-webhook.componentName" . }}
-namespace: {{ .top.Release.Namespace }}
-labels:
-  {{- include "mtls-egress-webhook.componentLabels" . | nindent 2 }}
+{{- $own := dict "app.kubernetes.io/component" .component }}
+{{- include "mtls-egress-webhook.metadata" (merge (dict "own" $own "namespaced" true) (dict
+  "top" .top "name" (.name | default (include "mtls-egress-webhook.componentName" .)) "labels" .labels "annotations" .annotations)) }}
 {{- end }}
 
 {{- define "mtls-egress-webhook.serviceAccount" -}}
@@ -83,11 +88,28 @@ mtls-egress-webhook-controller
 
 {{- define "mtls-egress-webhook.image" -}}
 {{- with .Values.image }}
-{{- if .digest }}
-{{- printf "%s@%s" .repository .digest }}
-{{- else }}
-{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) }}
+{{- $repository := .repository }}
+{{- with .registry | default ($.Values.global | default dict).imageRegistry }}
+{{- /* As in Docker's references, the first part is a registry if it can't be a part of a path. */}}
+{{- $repository = regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "" | printf "%s/%s" . }}
 {{- end }}
+{{- if .digest }}
+{{- printf "%s@%s" $repository .digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (.tag | default $.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The field imagePullSecrets of every Pod, or nothing. */}}
+{{- define "mtls-egress-webhook.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets | default list }}
+{{- range ($.Values.global | default dict).imagePullSecrets }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $secrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -96,13 +118,36 @@ app.kubernetes.io/name: {{ include "mtls-egress-webhook.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "mtls-egress-webhook.chartLabels" -}}
+{{ include "mtls-egress-webhook.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: mtls-egress-webhook
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
 {{- /* The labels of every object. The chart's own labels take precedence over commonLabels, because selectors depend on them. */}}
 {{- define "mtls-egress-webhook.labels" -}}
-{{- $own := include "mtls-egress-webhook.selectorLabels" . | fromYaml }}
-{{- $own = merge $own (dict
-  "app.kubernetes.io/version" .Chart.AppVersion
-  "app.kubernetes.io/part-of" "mtls-egress-webhook"
-  "app.kubernetes.io/managed-by" .Release.Service
-  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")) }}
-{{- merge $own (.Values.commonLabels | default dict) | toYaml }}
+{{- merge (include "mtls-egress-webhook.chartLabels" . | fromYaml) (.Values.commonLabels | default dict) | toYaml }}
+{{- end }}
+
+{{- /*
+The metadata of an object, for every object of the chart. The dict has top and name, and can have
+- namespaced: true for an object in the namespace of the release, or namespace for another namespace,
+- own: labels that no value can change,
+- labels and annotations: those of the values for this object, which take precedence over commonLabels
+  and commonAnnotations.
+*/}}
+{{- define "mtls-egress-webhook.metadata" -}}
+name: {{ .name }}
+{{- if .namespaced }}
+namespace: {{ .namespace | default (include "mtls-egress-webhook.namespace" .top) }}
+{{- end }}
+labels:
+  {{- $own := merge (dict) (.own | default dict) (include "mtls-egress-webhook.chartLabels" .top | fromYaml) }}
+  {{- merge $own (.labels | default dict) (.top.Values.commonLabels | default dict) | toYaml | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) (.top.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

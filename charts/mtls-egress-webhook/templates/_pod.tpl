@@ -1,20 +1,7 @@
 {{- /*
-The common parts of every Pod of the chart, in the Deployments and in the hooks: the security
-context that the Pod Security Standard "restricted" requires, and the token in an explicit volume.
+The common parts of every Pod of the chart, in the Deployments and in the hooks. The token is in an
+explicit volume.
 */}}
-
-{{- define "mtls-egress-webhook.podSecurityContext" -}}
-runAsNonRoot: true
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "mtls-egress-webhook.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
 
 {{- define "mtls-egress-webhook.tokenMount" -}}
 name: token

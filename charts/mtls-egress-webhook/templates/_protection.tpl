@@ -26,7 +26,7 @@ A CEL expression that is true unless the user is the ServiceAccount of the contr
 the generated objects.
 */}}
 {{- define "mtls-egress-webhook.notByTheController" -}}
-request.userInfo.username != 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "mtls-egress-webhook.serviceAccount" (dict "top" . "component" "controller") }}'
+request.userInfo.username != 'system:serviceaccount:{{ include "mtls-egress-webhook.namespace" . }}:{{ include "mtls-egress-webhook.serviceAccount" (dict "top" . "component" "controller") }}'
 {{- end }}
 {{/*
 The ranges of the sinkhole addresses as a CEL list.

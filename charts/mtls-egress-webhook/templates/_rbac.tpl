@@ -16,5 +16,5 @@ The common parts of the roles of both processes.
 {{- define "mtls-egress-webhook.subject" -}}
 - kind: ServiceAccount
   name: {{ include "mtls-egress-webhook.serviceAccount" . }}
-  namespace: {{ .top.Release.Namespace }}
+  namespace: {{ include "mtls-egress-webhook.namespace" .top }}
 {{- end }}

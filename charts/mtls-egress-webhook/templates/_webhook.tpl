@@ -3,7 +3,7 @@ The part of the Deployment that only the webhook has.
 */}}
 
 {{- define "mtls-egress-webhook.webhook.args" -}}
-- --webhook-port=9443
+- --webhook-port={{ .Values.webhook.port }}
 - --service-name={{ include "mtls-egress-webhook.fullname" . }}
 {{- if eq .Values.servingCertificate.provider "embedded" }}
 - --ca-secret={{ include "mtls-egress-webhook.caSecret" . }}
@@ -21,7 +21,7 @@ The part of the Deployment that only the webhook has.
 {{- end }}
 
 {{- define "mtls-egress-webhook.webhook.ports" -}}
-- {name: webhook, containerPort: 9443, protocol: TCP}
+- {name: webhook, containerPort: {{ .Values.webhook.port }}, protocol: TCP}
 {{- end }}
 
 {{- define "mtls-egress-webhook.webhook.volumeMounts" -}}
