@@ -58,8 +58,8 @@ func ArchiveNeedsPassword(content []byte) bool {
 
 // ReadArchive reads a ZIP archive with a private key, its certificates and the CA of the server, in
 // files of any name. password is that of the encrypted files. serverCA is the name of the file with
-// the CA of the server. If it is "", the CA is taken from the only file that has no key, and none of
-// whose certificates belongs to the chain of the client certificate: a CA that also issued the
+// the CA of the server. If it is "", the CA is taken from the only file that has no key, and none
+// of whose certificates belongs to the chain of the client certificate: a CA that also issued the
 // client certificate must be named, because nothing shows that it is meant. If no file is the CA,
 // ServerCAFile is "".
 //
@@ -98,13 +98,19 @@ func ReadArchive(content []byte, password, serverCA string) (Parcel, error) {
 		return Parcel{}, err
 	}
 	// A CA that is only the server's would be a stranger in the chain of the client.
-	if serverCA == "" {
-		if bundle, err = joined(slices.Delete(known, chosen, chosen+1)); err != nil {
-			return Parcel{}, err
-		}
+	if rest, err := joined(slices.Delete(slices.Clone(known), chosen, chosen+1)); err == nil && sameChain(bundle, rest) {
+		bundle = rest
 	}
 	bundle.Findings = findings
 	return Parcel{Bundle: bundle, ServerCA: authorities, ServerCAFile: file.name}, nil
+}
+
+// sameChain reports whether two bundles with the same key have the same chain.
+func sameChain(a, b Bundle) bool {
+	first, firstErr := Arrange(a)
+	second, secondErr := Arrange(b)
+	return firstErr == nil && secondErr == nil &&
+		slices.EqualFunc(first.withRoot(), second.withRoot(), (*x509.Certificate).Equal)
 }
 
 // unpack returns the files of an archive, within the limits.
@@ -150,8 +156,8 @@ func unpack(content []byte) ([]archived, error) {
 func readEntry(entry *zip.File, limit int64) ([]byte, error) {
 	opened, err := entry.Open()
 	if err != nil {
-		return nil, fmt.Errorf("the archive packs the file %s in a way that is not supported: unpack it, and import its files",
-			Quote(entry.Name))
+		return nil, fmt.Errorf("the archive packs the file %s in a way that is not supported: unpack it, and import its "+
+			"files", Quote(entry.Name))
 	}
 	content, err := io.ReadAll(io.LimitReader(opened, limit+1))
 	_ = opened.Close() // it was only read
@@ -231,8 +237,8 @@ func joined(files []archived) (Bundle, error) {
 	}
 	switch {
 	case len(holders) == 0:
-		return Bundle{}, errors.New("the archive holds no private key: it must hold the key, its certificates and the CA of " +
-			"the server, or a PKCS#12 file")
+		return Bundle{}, errors.New("the archive holds no private key: it must hold the key, its certificates and the CA " +
+			"of the server, or a PKCS#12 file")
 	case len(holders) > 1:
 		return Bundle{}, fmt.Errorf("the archive holds %d different private keys (%s): import the file with the right one",
 			len(holders), few(holders))

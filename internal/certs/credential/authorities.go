@@ -272,3 +272,6 @@ func parseCertificate(der []byte) (certificate *x509.Certificate, why string) {
 	}
 	return certificate, ""
 }
+
+// Encode returns all certificates of the CA in PEM, also those that are skipped.
+func (a Authorities) Encode() []byte { return encodeDER(a.encoded) }

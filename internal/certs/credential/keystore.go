@@ -14,9 +14,9 @@ import (
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// ReadKeyStore decodes a file with a private key and its certificates: PKCS#12, as [ReadPKCS12] does,
-// a Java key store (JKS), or PEM. In PEM, the blocks can have any order and other text around them,
-// and the key can be encrypted. name is the name of the file, for messages.
+// ReadKeyStore decodes a file with a private key and its certificates: PKCS#12, as [ReadPKCS12]
+// does, a Java key store (JKS), or PEM. In PEM, the blocks can have any order and other text around
+// them, and the key can be encrypted. name is the name of the file, for messages.
 //
 // If password is the reason for the error, it is a [*WrongPasswordError].
 func ReadKeyStore(name string, content []byte, password string) (Bundle, error) {

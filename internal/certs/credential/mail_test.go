@@ -76,8 +76,8 @@ func TestReadsWhatMailBrings(t *testing.T) {
 	m := newMail(t)
 	chain := slices.Concat(m.client.CertPEM, m.issuing.CertPEM, m.root.CertPEM)
 	text := func(parts ...[]byte) []byte {
-		return append(append([]byte("Dear team,\n\nplease find it below.\n\n"), bytes.Join(parts, []byte("\nsee also:\n"))...),
-			"\n-- \nYour partner\n"...)
+		return slices.Concat([]byte("Dear team,\n\nplease find it below.\n\n"),
+			bytes.Join(parts, []byte("\nsee also:\n")), []byte("\n-- \nYour partner\n"))
 	}
 	exported := export(t, m.client.KeyPEM, [][]byte{chain}, "-passout", "pass:changeit")
 	tests := map[string]struct {
@@ -228,8 +228,8 @@ func TestReadsTrustStores(t *testing.T) {
 			err: `"ca" (CA of the server) holds a private key, so it is the key store of a client: ask the partner for the CA ` +
 				"of the server's certificate",
 		},
-		"half a JKS": {content: jks[:len(jks)/2], password: "changeit", err: `"ca" (CA of the server): the file is a damaged ` +
-			"Java key store (JKS): the file ends inside a value; download it again in binary mode"},
+		"half a JKS": {content: jks[:len(jks)/2], password: "changeit", err: `"ca" (CA of the server): the file is a ` +
+			"damaged Java key store (JKS): the file ends inside a value; download it again in binary mode"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

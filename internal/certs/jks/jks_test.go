@@ -36,7 +36,7 @@ func TestReadsWhatKeytoolWrites(t *testing.T) {
 		content            []byte
 		password           string
 		keys, certificates int
-		// is is the error, and text the error if it is none of the package's variables.
+		// The error is one of the package's variables, or has this text.
 		is   error
 		text string
 	}{
