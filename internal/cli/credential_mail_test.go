@@ -63,7 +63,7 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 	}{
 		"PEM with text around it": {args: slices.Concat([]string{store.path("mail.pem")}, target, ca)},
 		"an archive of the three files": {
-			args:   slices.Concat([]string{three}, target),
+			args: slices.Concat([]string{three}, target),
 			stderr: `Note: the CA of the server is from "server-ca.crt" in the archive (SHA-256 ` +
 				fingerprint(store.server.Certificate) + ")",
 		},
