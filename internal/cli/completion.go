@@ -27,18 +27,21 @@ func addCompletion(root *cobra.Command) {
 		"check": {
 			"output": {"text", "json", "sarif", "junit", "github", "gitlab"}, "fail-on": {"error", "warning", "none"},
 		},
-		"adopt":    {"output": {"text", "yaml"}},
-		"explain":  {"output": {"text", "json"}},
-		"status":   {"output": {"text", "wide", "json"}},
-		"import":   {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
-		"complete": {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
-		"inspect":  {"output": {"text", "yaml", "json"}},
-		"describe": {"output": {"text", "yaml", "json"}},
+		"adopt":     {"output": {"text", "yaml"}},
+		"explain":   {"output": {"text", "json"}},
+		"status":    {"output": {"text", "wide", "json"}},
+		"import":    {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
+		"complete":  {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
+		"inspect":   {"output": {"text", "yaml", "json"}},
+		"describe":  {"output": {"text", "yaml", "json"}},
+		"server-ca": {"output": {"text", "yaml", "json"}},
+		"verify":    {"output": {"text", "yaml", "json"}},
 	}
 	arguments := map[string][]completion{
 		"explain":  {{"egt/", egressTargets()}, {"deploy/", deployments()}, {"", pods()}},
 		"inspect":  {{"secret/", secrets()}},
 		"describe": {{"secret/", secrets()}},
+		"verify":   {{"secret/", secrets()}, {"egt/", egressTargets()}},
 	}
 	forEachCommand(root, func(command *cobra.Command) {
 		for flag, fixed := range values[command.Name()] {

@@ -5,11 +5,12 @@ import "github.com/spf13/cobra"
 func newCredentialCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "credential",
-		Short: "Create, inspect and describe credential Secrets",
+		Short: "Create, inspect, verify and describe credential Secrets",
 		Long: `A credential is the client certificate that a workload presents, its private key, and the CA of the
-server certificate. These commands create the Secret with a credential, find problems in it, and
-print what the partner must configure for it. They need no cluster. inspect and describe can read a
-Secret from one. import and complete check whether they would overwrite one.
+server certificate. These commands show which CA that is, create the Secret with a credential, find
+problems in it, try it in a handshake with the partner, and print what the partner must configure
+for it. They need no cluster. inspect, describe and verify can read a Secret from one. import and
+complete check whether they would overwrite one.
 
 Passwords come from a file, standard input or a prompt, never from the command line. A private key
 is written only as part of the requested Secret manifest, or to a file that only you can read.`,
@@ -17,6 +18,7 @@ is written only as part of the requested Secret manifest, or to a file that only
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCredentialImportCommand(), newCredentialCSRCommand(), newCredentialCompleteCommand(),
-		newCredentialInspectCommand(), newCredentialDescribeCommand())
+		newCredentialInspectCommand(), newCredentialDescribeCommand(), newCredentialServerCACommand(),
+		newCredentialVerifyCommand())
 	return cmd
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 type completeFlags struct {
 	secretFlags
 	key          string
+	passwordFile string
 	certificates []string
 	chains       []string
 }
@@ -38,11 +40,14 @@ empty.`,
 			`intermediate.pem --server-ca server-ca.pem --target external.system.com | kubectl apply -f -`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runComplete(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
+			return runComplete(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&flags.key, "key", "", "PEM file with the unencrypted private key")
+	cmd.Flags().StringVar(&flags.key, "key", "", "PEM file with the private key")
+	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "",
+		"file with the password of an encrypted --key, or - for standard input; one trailing newline is removed "+
+			"(default: a prompt on a terminal, then none)")
 	cmd.Flags().StringArrayVar(&flags.certificates, "cert", nil,
 		"PEM or DER file with the signed certificate and optionally others; repeatable")
 	cmd.Flags().StringArrayVar(&flags.chains, "chain", nil,
@@ -62,8 +67,14 @@ func (f *completeFlags) validate() error {
 	return errors.Join(append(problems, err, f.secretFlags.validate("the chain of the certificate"))...)
 }
 
-func runComplete(ctx context.Context, out, diagnostics io.Writer, flags *completeFlags, now time.Time) error {
-	if err := flags.validate(); err != nil {
+func runComplete(
+	ctx context.Context,
+	in io.Reader,
+	out, diagnostics io.Writer,
+	flags *completeFlags,
+	now time.Time,
+) error {
+	if err := errors.Join(flags.validate(), flags.refuseTerminal(out)); err != nil {
 		return usageError(err)
 	}
 	t, err := flags.resolve()
@@ -74,21 +85,19 @@ func runComplete(ctx context.Context, out, diagnostics io.Writer, flags *complet
 	if err != nil {
 		return usageError(err)
 	}
-	bundle, err := flags.read()
+	bundle, err := flags.read(in, diagnostics)
 	if err != nil {
-		return usageError(err)
+		return inputError(err)
 	}
-	return flags.write(ctx, out, diagnostics, t, bundle, false, now)
+	return flags.write(ctx, in, out, diagnostics, t, secretContent{bundle: bundle}, now)
 }
 
 // read reads all files and returns all errors at once.
-func (f *completeFlags) read() (credential.Bundle, error) {
+func (f *completeFlags) read(in io.Reader, prompt io.Writer) (credential.Bundle, error) {
 	var bundle credential.Bundle
 	var problems []error
-	content, err := readFile(nil, f.key)
-	if err == nil {
-		bundle.PrivateKey, err = credential.ReadPrivateKey(f.key, content)
-	}
+	var err error
+	bundle.PrivateKey, err = readKey(in, prompt, f.key, f.passwordFile)
 	if err != nil {
 		problems = append(problems, fmt.Errorf("--key: %w", err))
 	}
@@ -111,4 +120,19 @@ func (f *completeFlags) read() (credential.Bundle, error) {
 		}
 	}
 	return bundle, errors.Join(problems...)
+}
+
+// readKey reads a private key. It reads the password only if the key is encrypted.
+func readKey(in io.Reader, prompt io.Writer, file, passwordFile string) (crypto.Signer, error) {
+	content, err := readFile(nil, file)
+	if err != nil {
+		return nil, err
+	}
+	password := ""
+	if credential.NeedsPassword(content) && !credential.IsPKCS12(content) {
+		if password, err = readPassword(passwordFile, in, prompt, "Password of "+sourceName(file)+": "); err != nil {
+			return nil, err
+		}
+	}
+	return inTime(readingLimit, func() (crypto.Signer, error) { return credential.ReadKey(file, content, password) })
 }

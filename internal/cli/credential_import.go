@@ -23,33 +23,42 @@ type importFlags struct {
 func newCredentialImportCommand() *cobra.Command {
 	flags := &importFlags{}
 	cmd := &cobra.Command{
-		Use: "import (FILE.p12 --target HOST | --btp-destination FILE [FILE.p12]) --server-ca FILE|system " +
+		Use: "import (FILE --target HOST | --btp-destination FILE [FILE]) [--server-ca FILE|system] " +
 			"[flags]",
-		Short: "Create a credential Secret from a PKCS#12 file",
-		Long: `Read a PKCS#12 file (.p12, .pfx), old or new, and print the Secret with its certificate, its
-intermediates in order without the root, and its private key. With --btp-destination, read an
-exported SAP BTP destination of the type ClientCertificateAuthentication, and also print the
-EgressTarget of its URL. It is the JSON of the destination service, or the text that the cockpit
-exports. The text doesn't contain the key store, so pass that too. The key store of a destination
-can also be PEM. FILE can be - for standard input.
+		Short: "Create a credential Secret from the file that a partner sent",
+		Long: `Read the file that a partner sent, and print the Secret with its certificate, its intermediates in
+order without the root, and its private key. FILE can be
+  - PKCS#12 (.p12, .pfx), old or new, or a Java key store (.jks),
+  - PEM with the key and the certificates in any order, with other text around them. The key can be
+    encrypted,
+  - a ZIP archive of such files. Nothing is unpacked to the disk.
+FILE can be - for standard input. With --btp-destination, read an exported SAP BTP destination of the
+type ClientCertificateAuthentication, and also print the EgressTarget of its URL. It is the JSON of
+the destination service, or the text that the cockpit exports. The text doesn't contain the key
+store, so pass that too.
 
 The CA of the server is required, because the key store doesn't contain it: the chain in the key
-store leads to the issuer of the client certificate. With --server-ca system, the Secret has no CA,
-and the output starts with a matching EgressTarget.
+store leads to the issuer of the client certificate. Only a ZIP archive can hold it, and then
+--server-ca can be the name of a file in it. With --server-ca system, the Secret has no CA, and the
+output starts with a matching EgressTarget. credential server-ca HOST shows which CA that is.
 
 The command rejects what the controller would reject, with the same messages. It prints doubts as
-warnings to standard error. If a kubeconfig names a cluster, it also rejects a Secret that another
-host uses there, so that applying the manifest never overwrites another credential.
+warnings, and the next steps, to standard error. If a kubeconfig names a cluster, it also rejects a
+Secret that another host uses there, so that applying the manifest never overwrites another
+credential. It doesn't print a private key to a terminal without --yes-print-key.
 
-Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
-empty.`,
+Exit codes: 0 done; 1 rejected, or the password is wrong; 2 invalid command line or input. With 1
+and 2, standard output is empty.`,
 		Example: "  # Prompt for the password\n" +
 			"  mtls-egress-webhook credential import keystore.p12 --target external.system.com " +
 			"--server-ca server-ca.pem | kubectl apply -f -\n" +
 			"\n" +
 			"  # In a pipeline\n" +
 			"  mtls-egress-webhook credential import keystore.p12 --password-file password.txt " +
-			"--target external.system.com --server-ca system --output-file secret.yaml",
+			"--target external.system.com --server-ca system --output-file secret.yaml\n" +
+			"\n" +
+			"  # The key, the certificate and the CA of the server in one archive\n" +
+			"  mtls-egress-webhook credential import partner.zip --target external.system.com --output-file secret.yaml",
 		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags,
@@ -58,8 +67,8 @@ empty.`,
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&flags.passwordFile, "password-file", "",
-		"file with the key store password, or - for standard input; one trailing newline is removed (default: the "+
-			"password in the destination, then a prompt on a terminal, then none)")
+		"file with the password of the key store or key, or - for standard input; one trailing newline is removed (default: "+
+			"the password in the destination, then a prompt on a terminal, then none)")
 	cmd.Flags().StringVar(&flags.btpDestination, "btp-destination", "",
 		"file with an exported SAP BTP destination, as JSON or as the text of the cockpit")
 	return cmd
@@ -73,7 +82,7 @@ func runImport(
 	flags *importFlags,
 	now time.Time,
 ) error {
-	if err := flags.validate(args); err != nil {
+	if err := errors.Join(flags.validate(args), flags.refuseTerminal(out)); err != nil {
 		return usageError(err)
 	}
 	if flags.btpDestination != "" {
@@ -91,18 +100,60 @@ func runImport(
 	if err != nil {
 		return usageError(err)
 	}
-	bundle, err := openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile, readPKCS12)
-	if err != nil {
-		return usageError(err)
+	var imported secretContent
+	if credential.IsArchive(content) {
+		imported, err = flags.openArchive(in, diagnostics, sourceName(args[0]), content)
+	} else {
+		if flags.serverCA == "" {
+			return usageError(serverCAMissing(keyStoreChain))
+		}
+		imported.bundle, err = openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
 	}
-	return flags.write(ctx, out, diagnostics, t, bundle, false, now)
+	if err != nil {
+		return inputError(err)
+	}
+	return flags.write(ctx, in, out, diagnostics, t, imported, now)
+}
+
+// keyStoreChain is what users mistake for the CA of the server.
+const keyStoreChain = "the chain in the key store"
+
+// openArchive reads a ZIP archive. --server-ca can be the name of a file in it.
+func (f *importFlags) openArchive(in io.Reader, prompt io.Writer, name string, content []byte) (secretContent, error) {
+	password := ""
+	if credential.ArchiveNeedsPassword(content) {
+		read, err := readPassword(f.passwordFile, in, prompt, "Password of "+name+": ")
+		if err != nil {
+			return secretContent{}, err
+		}
+		password = read
+	}
+	parcel, err := inTime(readingLimit,
+		func() (credential.Parcel, error) { return credential.ReadArchive(content, password, f.serverCA) })
+	switch {
+	case err != nil:
+		return secretContent{}, fmt.Errorf("%s: %w", name, err)
+	case f.serverCA == systemCA, f.serverCA != "" && parcel.ServerCAFile == "":
+		return secretContent{bundle: parcel.Bundle}, nil
+	case parcel.ServerCAFile == "":
+		return secretContent{}, fmt.Errorf("%s: no file in the archive is the CA of the server alone: set --server-ca to "+
+			"the name of a file in the archive or of another file, or to %s if a public CA signs the server certificate; "+
+			"credential server-ca HOST shows which CA that is", name, systemCA)
+	}
+	return secretContent{
+		bundle:      parcel.Bundle,
+		authorities: &parcel.ServerCA,
+		note: fmt.Sprintf("Note: the CA of the server is from %s in the archive (SHA-256 %s); compare it with what the "+
+			"partner gave you\n", credential.Quote(parcel.ServerCAFile),
+			fingerprint(parcel.ServerCA.Certificates[0])),
+	}, nil
 }
 
 func (f *importFlags) validate(args []string) error {
 	var problems []error
 	switch {
 	case len(args) == 0 && f.btpDestination == "":
-		problems = append(problems, errors.New("no input: pass a PKCS#12 file or --btp-destination FILE"))
+		problems = append(problems, errors.New("no input: pass the file that the partner sent, or --btp-destination FILE"))
 	case len(args) > 0 && args[0] == standardInput && f.btpDestination == standardInput:
 		problems = append(problems, errors.New("the key store and the destination can't both come from standard input"))
 	case f.btpDestination != "" && f.target != "":
@@ -119,7 +170,15 @@ func (f *importFlags) validate(args []string) error {
 		_, err := f.resolve()
 		problems = append(problems, err)
 	}
-	return errors.Join(append(problems, f.secretFlags.validate("the chain in the key store"))...)
+	if f.serverCAPasswordFile == standardInput &&
+		slices.Contains(append(args, f.btpDestination, f.passwordFile), standardInput) {
+		problems = append(problems, errors.New("standard input can only be one of the files"))
+	}
+	chain := keyStoreChain
+	if len(args) > 0 && f.btpDestination == "" {
+		chain = "" // An archive can hold the CA of the server.
+	}
+	return errors.Join(append(problems, f.secretFlags.validate(chain))...)
 }
 
 // openKeyStore reads the password only if content looks like a key store.
@@ -129,7 +188,6 @@ func openKeyStore(
 	name string,
 	content []byte,
 	passwordFile string,
-	decode reader,
 ) (credential.Bundle, error) {
 	password := ""
 	if credential.NeedsPassword(content) {
@@ -139,19 +197,12 @@ func openKeyStore(
 		}
 		password = read
 	}
-	return openWith(name, content, password, decode)
+	return openWith(name, content, password)
 }
 
-// reader decodes a key store. The name is for messages.
-type reader func(name string, content []byte, password string) (credential.Bundle, error)
-
-func readPKCS12(_ string, content []byte, password string) (credential.Bundle, error) {
-	return credential.ReadPKCS12(content, password)
-}
-
-func openWith(name string, content []byte, password string, read reader) (credential.Bundle, error) {
+func openWith(name string, content []byte, password string) (credential.Bundle, error) {
 	bundle, err := inTime(readingLimit,
-		func() (credential.Bundle, error) { return read(name, content, password) })
+		func() (credential.Bundle, error) { return credential.ReadKeyStore(name, content, password) })
 	if err != nil {
 		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -184,12 +235,12 @@ func importDestination(
 	}
 	bundle, err := openDestination(in, diagnostics, name, destination, flags)
 	if err != nil {
-		return usageError(err)
+		return inputError(err)
 	}
 	if _, err := io.WriteString(diagnostics, destinationRemarks(destination, t)); err != nil {
 		return err
 	}
-	return flags.write(ctx, out, diagnostics, t, bundle, true, now)
+	return flags.write(ctx, in, out, diagnostics, t, secretContent{bundle: bundle, withTarget: true}, now)
 }
 
 // addKeyStore reads the key store that the text of the cockpit doesn't contain, and returns its
@@ -222,9 +273,9 @@ func openDestination(
 	flags *importFlags,
 ) (credential.Bundle, error) {
 	if flags.passwordFile == "" && destination.Password != "" {
-		return openWith(name, destination.KeyStore, destination.Password, credential.ReadKeyStore)
+		return openWith(name, destination.KeyStore, destination.Password)
 	}
-	return openKeyStore(in, prompt, name, destination.KeyStore, flags.passwordFile, credential.ReadKeyStore)
+	return openKeyStore(in, prompt, name, destination.KeyStore, flags.passwordFile)
 }
 
 // destinationRemarks warns of parts of the destination that the manifests don't contain.

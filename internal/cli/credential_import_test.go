@@ -77,9 +77,11 @@ func (s keyStore) key() string { return base64.StdEncoding.EncodeToString(s.clie
 
 func (s keyStore) ca() string { return base64.StdEncoding.EncodeToString(s.server.CertPEM) }
 
-// executeCredential runs a credential command. stderr includes the error, which main prints there.
+// executeCredential runs a credential command. stderr includes the error, which main prints there,
+// and lacks the next steps, which TestImportEndsWithTheNextSteps tests.
 func executeCredential(stdin string, args ...string) (stdout, stderr string, code int) {
 	stdout, stderr, err := executeWith(stdin, append([]string{"credential"}, args...)...)
+	stderr, _, _ = strings.Cut(stderr, "Next steps:\n")
 	if err != nil {
 		stderr += err.Error()
 	}
@@ -276,7 +278,7 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 	const noCA = "--server-ca is missing: the chain in the key store leads to the issuer of the client certificate, " +
 		"not of the server certificate. " +
 		"Set --server-ca FILE to the CA that the partner names for its server certificate, or --server-ca " +
-		"system if a public CA signs it"
+		"system if a public CA signs it; credential server-ca HOST shows which CA that is"
 
 	tests := map[string]struct {
 		args []string
@@ -296,7 +298,7 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 		},
 		"a wrong password": {
 			slices.Concat([]string{store.path("keystore.p12"), "--password-file", store.path("wrong.txt")}, target, ca),
-			2,
+			1,
 			store.path("keystore.p12") + ": the password is wrong",
 		},
 		"no password": {
@@ -313,8 +315,8 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 		"everything at once": {
 			[]string{"--layout", "x", "-o", "xml", "--secret-name", "A", "-n", "B"},
 			2,
-			"no input: pass a PKCS#12 file or --btp-destination FILE\n--target is missing: set it to the host of the " +
-				"credential, for example external.system.com\n" + noCA + "\n--layout x: the layout is cert (cert, " +
+			"no input: pass the file that the partner sent, or --btp-destination FILE\n--target is missing: set it to the " +
+				"host of the credential, for example external.system.com\n" + noCA + "\n--layout x: the layout is cert (cert, " +
 				"key, cacert) or tls (tls.crt, tls.key, ca.crt)\n--secret-name A: a lowercase RFC 1123 subdomain",
 		},
 		"a host that is a URL": {
@@ -348,11 +350,17 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 			"reading the password from /dev/zero: it has more than 4096 bytes; check that it is the right file",
 		},
 		"a CA that is a key store": {
-			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("keystore.p12")}, password,
-				target),
+			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("keystore.p12"),
+				"--server-ca-password-file", store.path("password.txt")}, password, target),
 			2,
 			`--server-ca: "` + store.path(
-				"keystore.p12") + `" (CA of the server) is not PEM: it looks like PKCS#12 (.p12, .pfx)`,
+				"keystore.p12") + `" (CA of the server) holds a private key, so it is the key store of a client`,
+		},
+		"a CA that is a trust store with another password": {
+			slices.Concat([]string{store.path("keystore.p12"), "--server-ca", store.path("keystore.p12"),
+				"--server-ca-password-file", store.path("wrong.txt")}, password, target),
+			1,
+			`--server-ca: "` + store.path("keystore.p12") + `" (CA of the server): the password is wrong`,
 		},
 		"a destination with a public CA": {
 			[]string{"--btp-destination", store.path("destination.json"), "--server-ca", "system", "-o", "text"}, 0,
@@ -367,7 +375,7 @@ func TestImportWarnsAndRefuses(t *testing.T) {
 				"--password-file",
 				store.path("wrong.txt"),
 			},
-			2,
+			1,
 			store.path("destination.json") + ", its key store: the password is wrong",
 		},
 		"the text of the cockpit": {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,8 +92,7 @@ func encodeInspection(inspection *credential.Inspection, output string) ([]byte,
 	return []byte(inspectionText(inspection)), nil
 }
 
-// inspectionText formats the inspection for people. The chain is a tree with each certificate below
-// the one that it signed.
+// inspectionText formats the inspection for people.
 func inspectionText(inspection *credential.Inspection) string {
 	var text strings.Builder
 	text.WriteString("Format:       " + inspection.Format + "\n")
@@ -104,16 +104,7 @@ func inspectionText(inspection *credential.Inspection) string {
 		key = "none"
 	}
 	text.WriteString("Private key:  " + key + "\n\nChain:\n")
-	for i, certificate := range inspection.Chain {
-		indent, relation := "", ""
-		if i > 0 {
-			indent, relation = strings.Repeat("   ", i-1), "└─ followed by "
-			if inspection.Chain[i-1].IssuedByNext {
-				relation = "└─ issued by "
-			}
-		}
-		writeDetails(&text, indent, relation, certificate)
-	}
+	writeChain(&text, inspection.Chain)
 	if len(inspection.ServerCA) > 0 {
 		text.WriteString("\nCA of the server:\n")
 	}
@@ -130,8 +121,22 @@ func inspectionText(inspection *credential.Inspection) string {
 	return printable(text.String())
 }
 
+// writeChain writes certificates as a tree, each below the one that it signed.
+func writeChain(text *strings.Builder, chain []credential.Details) {
+	for i, certificate := range chain {
+		indent, relation := "", ""
+		if i > 0 {
+			indent, relation = strings.Repeat("   ", i-1), "└─ followed by "
+			if chain[i-1].IssuedByNext {
+				relation = "└─ issued by "
+			}
+		}
+		writeDetails(text, indent, relation, certificate)
+	}
+}
+
 func writeDetails(text *strings.Builder, indent, relation string, certificate credential.Details) {
-	fmt.Fprintf(text, "%s%s%s\n", indent, relation, certificate.Subject)
+	fmt.Fprintf(text, "%s%s%s\n", indent, relation, cmp.Or(certificate.Subject, "(no subject)"))
 	if relation != "" {
 		indent += "   "
 	}

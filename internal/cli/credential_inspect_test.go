@@ -143,7 +143,7 @@ func TestInspectExitCodes(t *testing.T) {
 		"a wrong password": {
 			stdin:  "wrong",
 			args:   []string{exampleOf("keystore.p12"), "--password-file", "-"},
-			code:   2,
+			code:   1,
 			stderr: exampleOf("keystore.p12") + ": the password is wrong",
 		},
 		"a key alone": {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"mtls.egress/webhook/internal/certs/credential"
@@ -40,13 +42,31 @@ type secretFlags struct {
 	secretName string
 	output     string
 	outputFile string
+	// serverCAPasswordFile is for a trust store.
+	serverCAPasswordFile string
+	yesPrintKey          bool
+}
+
+// secretContent is what becomes a Secret.
+type secretContent struct {
+	bundle credential.Bundle
+	// authorities are the CA of the server, if they don't come from --server-ca.
+	authorities *credential.Authorities
+	// withTarget reports whether the EgressTarget is written even if it has only defaults.
+	withTarget bool
+	// note is printed to standard error.
+	note string
 }
 
 func (f *secretFlags) add(cmd *cobra.Command) {
 	set := cmd.Flags()
 	set.StringVar(&f.target, "target", "", "the host of the credential")
 	set.StringVar(&f.serverCA, "server-ca", "",
-		"PEM or DER file with the CA of the server certificate, or system for the CAs that the sidecar image trusts")
+		"file with the CA of the server certificate (PEM, DER, PKCS#7, or a Java or PKCS#12 trust store), or system for "+
+			"the CAs that the sidecar image trusts")
+	set.StringVar(&f.serverCAPasswordFile, "server-ca-password-file", "",
+		"file with the password of the trust store in --server-ca, or - for standard input (default: a prompt on a "+
+			"terminal, then none)")
 	set.StringVar(&f.layout, "layout", layoutCert,
 		"the keys of the Secret: cert (cert, key, cacert) or tls (tls.crt, tls.key, ca.crt)")
 	set.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of the manifests (default: they have none)")
@@ -57,19 +77,36 @@ func (f *secretFlags) add(cmd *cobra.Command) {
 		"yaml, json (one List), or text (a description without the key)")
 	set.StringVar(&f.outputFile, "output-file", "",
 		"write to a new file that only you can read instead of standard output")
+	set.BoolVar(&f.yesPrintKey, "yes-print-key", false,
+		"print the Secret with the private key even if standard output is a terminal")
 	f.connectionFlags.add(cmd)
 }
 
-// validate returns all errors in the flags. chain describes what the user could mistake for the
-// server's CA.
+// serverCAMissing returns the error for a command line without --server-ca. chain describes what
+// the user could mistake for the server's CA.
+func serverCAMissing(chain string) error {
+	return fmt.Errorf("--server-ca is missing: %s leads to the issuer of the client certificate, not "+
+		"of the server certificate. "+
+		"Set --server-ca FILE to the CA that the partner names for its server certificate, or "+
+		"--server-ca %s if a public CA signs it; credential server-ca HOST shows which CA that is", chain, systemCA)
+}
+
+// refuseTerminal returns an error if the private key would be printed to a terminal.
+func (f *secretFlags) refuseTerminal(out io.Writer) error {
+	file, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) || f.outputFile != "" || f.output == outputText || f.yesPrintKey {
+		return nil
+	}
+	return errors.New("the Secret holds the private key, and standard output is a terminal: add --output-file FILE, " +
+		"pipe the output to kubectl apply -f -, or add --yes-print-key")
+}
+
+// validate returns all errors in the flags. chain is as for [serverCAMissing], or "" if --server-ca
+// may be missing.
 func (f *secretFlags) validate(chain string) error {
 	var problems []error
-	if f.serverCA == "" {
-		problems = append(problems,
-			fmt.Errorf("--server-ca is missing: %s leads to the issuer of the client certificate, not "+
-				"of the server certificate. "+
-				"Set --server-ca FILE to the CA that the partner names for its server certificate, or "+
-				"--server-ca %s if a public CA signs it", chain, systemCA))
+	if f.serverCA == "" && chain != "" {
+		problems = append(problems, serverCAMissing(chain))
 	}
 	if f.layout != layoutCert && f.layout != layoutTLS {
 		problems = append(
@@ -131,66 +168,114 @@ func (f *secretFlags) secretLayout() egress.Layout {
 	return layout
 }
 
-func (f *secretFlags) readServerCA() (credential.Authorities, error) {
+func (f *secretFlags) readServerCA(in io.Reader, prompt io.Writer) (credential.Authorities, error) {
 	if f.serverCA == systemCA {
 		return credential.Authorities{}, nil
 	}
-	content, err := readFile(nil, f.serverCA)
-	if err != nil {
-		return credential.Authorities{}, fmt.Errorf("--server-ca: %w", err)
-	}
-	authorities, err := credential.ReadServerCA(f.serverCA, content)
+	authorities, err := readTrustStore(in, prompt, f.serverCA, f.serverCAPasswordFile)
 	if err != nil {
 		return credential.Authorities{}, fmt.Errorf("--server-ca: %w", err)
 	}
 	return authorities, nil
 }
 
+// readTrustStore reads a file with CA certificates. It reads the password only if the file is a
+// trust store.
+func readTrustStore(in io.Reader, prompt io.Writer, name, passwordFile string) (credential.Authorities, error) {
+	content, err := readFile(nil, name)
+	if err != nil {
+		return credential.Authorities{}, err
+	}
+	password := ""
+	if credential.NeedsPassword(content) {
+		if password, err = readPassword(passwordFile, in, prompt, "Password of "+sourceName(name)+": "); err != nil {
+			return credential.Authorities{}, err
+		}
+	}
+	return inTime(readingLimit, func() (credential.Authorities, error) {
+		return credential.ReadTrustStore(name, content, password)
+	})
+}
+
 // write assembles the credential and writes its manifests. They include the EgressTarget if it
-// differs from the defaults or withTarget is set.
+// differs from the defaults or is asked for.
 func (f *secretFlags) write(
 	ctx context.Context,
+	in io.Reader,
 	out, diagnostics io.Writer,
 	t egress.Target,
-	bundle credential.Bundle,
-	withTarget bool,
+	content secretContent,
 	now time.Time,
 ) error {
-	authorities, err := f.readServerCA()
-	if err != nil {
-		return usageError(err)
+	if content.authorities == nil {
+		authorities, err := f.readServerCA(in, diagnostics)
+		if err != nil {
+			return inputError(err)
+		}
+		content.authorities = &authorities
 	}
 	layout := f.secretLayout()
-	assembled, err := credential.Assemble(bundle, authorities, layout, now)
+	assembled, err := credential.Assemble(content.bundle, *content.authorities, layout, now)
 	if err != nil {
 		return err
 	}
-	var overwritten []credential.Finding
+	findings := assembled.Findings
 	if f.output != outputText {
-		if overwritten, err = f.lookForOverwrite(ctx, t); err != nil {
+		overwritten, err := f.lookForOverwrite(ctx, t)
+		if err != nil {
 			return err
 		}
+		findings = append(findings, overwritten...)
 	}
-	var objects []map[string]any
-	if withTarget || t.ServerCA.System {
-		objects = append(objects, credential.EgressTargetManifest(t))
-	}
-	objects = append(objects,
-		markFor(credential.SecretManifest(t.Namespace, t.SecretName, layout, assembled.Data), t.Host))
-
+	withTarget := content.withTarget || t.ServerCA.System
 	var encoded []byte
 	if f.output == outputText {
 		encoded, err = describeCredential(t, layout, assembled.Credential, now)
 	} else {
-		encoded, err = encode(objects, f.output)
+		encoded, err = encode(secretObjects(t, layout, assembled.Data, withTarget), f.output)
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(append(assembled.Findings, overwritten...))); err != nil {
+	if _, err := io.WriteString(diagnostics, findingLines(findings)+content.note); err != nil {
 		return err
 	}
-	return writeOutput(out, f.outputFile, encoded)
+	if err := writeOutput(out, f.outputFile, encoded); err != nil || f.output == outputText {
+		return err
+	}
+	_, err = io.WriteString(diagnostics, f.nextSteps(t, withTarget))
+	return err
+}
+
+// secretObjects returns the manifests of a credential.
+func secretObjects(t egress.Target, layout egress.Layout, data map[string][]byte, withTarget bool) []map[string]any {
+	var objects []map[string]any
+	if withTarget {
+		objects = append(objects, credential.EgressTargetManifest(t))
+	}
+	return append(objects, markFor(credential.SecretManifest(t.Namespace, t.SecretName, layout, data), t.Host))
+}
+
+// nextSteps returns what to do with the manifests.
+func (f *secretFlags) nextSteps(t egress.Target, withTarget bool) string {
+	namespace := cmp.Or(t.Namespace, "NAMESPACE")
+	apply := fmt.Sprintf("pipe this output to kubectl apply -n %s -f -", namespace)
+	if f.outputFile != "" {
+		apply = fmt.Sprintf("kubectl apply -n %s -f %s", namespace, f.outputFile)
+	}
+	try := "egt/" + t.Host
+	annotations := egress.AnnotationTarget + "=" + t.Host
+	if !withTarget {
+		try = fmt.Sprintf("secret/%s --target %s", t.SecretName, t.Host)
+		if t.SecretName != egress.DefaultSecretName(t.Host) {
+			annotations += " " + egress.AnnotationSecret + "=" + t.SecretName
+		}
+	}
+	return printable(fmt.Sprintf(`Next steps:
+  1. Create the objects: %[3]s
+  2. Try a handshake: %[1]s credential verify %[4]s -n %[2]s
+  3. Annotate the workload: kubectl annotate -n %[2]s deployment NAME %[5]s
+`, name, namespace, apply, try, annotations))
 }
 
 // findingLines formats findings as warnings in kubectl's style.

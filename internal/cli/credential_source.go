@@ -116,7 +116,7 @@ func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content 
 		material, err := inTime(readingLimit,
 			func() (*credential.Material, error) { return credential.MaterialOfPKCS12(content, password) })
 		if err != nil {
-			return nil, usageError(fmt.Errorf("%s: %w", name, err))
+			return nil, inputError(fmt.Errorf("%s: %w", name, err))
 		}
 		return material, nil
 	case isManifest(content):

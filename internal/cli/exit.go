@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+
+	"mtls.egress/webhook/internal/certs/credential"
 )
 
 // The exit codes of every subcommand.
@@ -32,6 +34,15 @@ func usageError(err error) error {
 		return nil
 	}
 	return &exitError{code: ExitUsage, err: err}
+}
+
+// inputError is [usageError] for an error of a file. A wrong password exits with ExitFailed, so
+// that a pipeline can tell it from a file that isn't a credential.
+func inputError(err error) error {
+	if _, wrong := errors.AsType[*credential.WrongPasswordError](err); wrong {
+		return err
+	}
+	return usageError(err)
 }
 
 // ExitCode returns the exit code for err: ExitDone for nil, ExitUsage for an invalid command line

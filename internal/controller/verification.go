@@ -333,24 +333,12 @@ func requestOf(t egress.Target, secret *corev1.Secret, authority []byte, now tim
 	if err != nil {
 		return probeRequest{}, false
 	}
-	certificate, err := verify.Certificate(secret.Data, layout)
+	request, err := verify.RequestFor(t, secret.Data, layout, authority)
 	if err != nil {
 		return probeRequest{}, false
 	}
-	request := verify.Request{
-		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
-		Endpoints: t.EndpointsByPriority(),
-		System:    t.ServerCA.System, HTTPVersion: t.HTTPVersion,
-	}
 	if layout.ServerCA != "" {
 		authority = secret.Data[layout.ServerCA]
-	}
-	if !request.System {
-		authorities, err := credential.ReadServerCA(layout.ServerCA, authority)
-		if err != nil {
-			return probeRequest{}, false
-		}
-		request.ServerCA = authorities.Certificates
 	}
 	return probeRequest{request, fingerprintOf(request, authority), digest("%x", request.Certificate.Certificate)}, true
 }

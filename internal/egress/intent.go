@@ -73,7 +73,7 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 	var errs field.ErrorList
 	seen := map[string]int{}
 	for text := range strings.SplitSeq(value, ",") {
-		entry, err := parseEntry(strings.TrimSpace(text))
+		entry, err := ParseEntry(strings.TrimSpace(text))
 		if err != nil {
 			errs = append(errs, Invalid(path, text, err.Error()))
 			continue
@@ -97,7 +97,9 @@ func parseTargets(value string, path *field.Path) (Intent, field.ErrorList) {
 	return intent, errs
 }
 
-func parseEntry(text string) (Entry, error) {
+// ParseEntry parses HOST[:PORT], as in the target annotation. The port is 0 if it is missing. The
+// error continues a sentence about the text.
+func ParseEntry(text string) (Entry, error) {
 	if text == "" {
 		return Entry{}, errors.New("an entry is empty; remove the extra comma")
 	}

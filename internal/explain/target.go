@@ -76,6 +76,7 @@ func lookCredential(f *Facts) finding {
 		}
 		if check.Reason == string(SecretMissing) {
 			_, inspect, _ = strings.Cut(check.Message, "create it with: ")
+			inspect, _, _ = strings.Cut(inspect, "; or from ")
 		}
 		return failed(Cause(check.Reason), check.Message, inspect)
 	}

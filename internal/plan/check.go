@@ -78,6 +78,9 @@ func CheckCredential(
 		c.Reason = reasonSecretMissing
 		c.Message = fmt.Sprintf("the Secret %s doesn't exist in the namespace %s; create it with: %s",
 			secretName, t.Namespace, createCommand(t, secretName))
+		if command := importCommand(t, secretName); command != "" {
+			c.Message += "; or from a .p12 file with: " + command
+		}
 		if t.Issuer != nil && secretName == t.SecretName {
 			c.Message = fmt.Sprintf("the Secret %s doesn't exist yet in the namespace %s; "+
 				"waiting for cert-manager to issue it, see the condition CertificateIssued", secretName, t.Namespace)
@@ -139,4 +142,22 @@ func createCommand(t egress.Target, secretName string) string {
 		"kubectl create secret generic %s -n %s --from-file=%s",
 		secretName, t.Namespace, strings.Join(files, " --from-file="),
 	)
+}
+
+// importCommand returns the command that creates the Secret from a PKCS#12 file, or "" if its keys
+// are the user's, or the CA of the server is not in it: the command would also write the
+// EgressTarget.
+func importCommand(t egress.Target, secretName string) string {
+	command := "mtls-egress-webhook credential import FILE.p12 --target " + t.Host
+	switch credential.ExpectedLayout(t) {
+	case credential.CertKeyLayout():
+	case credential.TLSLayout():
+		command += " --layout tls"
+	default:
+		return ""
+	}
+	if secretName != egress.DefaultSecretName(t.Host) {
+		command += " --secret-name " + secretName
+	}
+	return command + fmt.Sprintf(" --server-ca server-ca.crt -n %s | kubectl apply -f -", t.Namespace)
 }

@@ -6,6 +6,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -77,8 +78,36 @@ func Certificate(data map[string][]byte, layout egress.Layout) (tls.Certificate,
 	return certificate, nil
 }
 
+// RequestFor returns the handshake for t's credential in the data of a Secret, which
+// [credential.CheckSecret] accepted with this layout. authority is the CA of the server in PEM, if
+// it is neither in the Secret nor the system's.
+func RequestFor(t egress.Target, data map[string][]byte, layout egress.Layout, authority []byte) (Request, error) {
+	certificate, err := Certificate(data, layout)
+	if err != nil {
+		return Request{}, err
+	}
+	request := Request{
+		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames, Certificate: certificate,
+		Endpoints: t.EndpointsByPriority(),
+		System:    t.ServerCA.System, HTTPVersion: t.HTTPVersion,
+	}
+	if layout.ServerCA != "" {
+		authority = data[layout.ServerCA]
+	}
+	if !request.System {
+		authorities, err := credential.ReadServerCA(layout.ServerCA, authority)
+		if err != nil {
+			return Request{}, err
+		}
+		request.ServerCA = authorities.Certificates
+	}
+	return request, nil
+}
+
 // Prober makes handshakes. The zero value is ready to use. It is safe for concurrent use.
 type Prober struct {
+	// Name is who makes the handshakes, for messages. "" means the controller.
+	Name string
 	// Timeout limits the whole probe. Default: [DefaultTimeout].
 	Timeout time.Duration
 	// Patience is the time to wait for a TLS 1.3 server to refuse the certificate. Default:
@@ -106,7 +135,7 @@ type Prober struct {
 // Any other server gets none, so that Probe sees its request for a certificate without revealing
 // the client.
 func (p *Prober) Probe(ctx context.Context, request Request) Observation {
-	timeout := orDefault(p.Timeout, DefaultTimeout)
+	timeout := cmp.Or(p.Timeout, DefaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
@@ -115,7 +144,7 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 		now:     time.Now(),
 		Observation: Observation{
 			Host: request.Host, Port: request.Port, ServerName: request.ServerName, HTTPVersion: request.HTTPVersion,
-			Timeout: timeout, Patience: orDefault(p.Patience, DefaultPatience),
+			Timeout: timeout, Patience: cmp.Or(p.Patience, DefaultPatience), By: p.Name,
 		},
 	}
 	if p.Now != nil {
@@ -140,13 +169,6 @@ func (p *Prober) Probe(ctx context.Context, request Request) Observation {
 	try.Address = connection.RemoteAddr().String()
 	try.handshake(ctx, connection)
 	return try.Observation
-}
-
-func orDefault(value, otherwise time.Duration) time.Duration {
-	if value == 0 {
-		return otherwise
-	}
-	return value
 }
 
 func (p *Prober) roots(request Request) (*x509.CertPool, error) {
@@ -284,6 +306,7 @@ func (a *attempt) verify(state tls.ConnectionState) error {
 			NotBefore:   chain[0].NotBefore.UTC(),
 			NotAfter:    chain[0].NotAfter.UTC(),
 			DaysLeft:    credential.DaysLeft(chain[0].NotAfter, a.now),
+			Chain:       chain,
 			ChainLength: len(chain),
 		}
 	}

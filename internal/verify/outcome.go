@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,8 +129,9 @@ type Observation struct {
 	Port        int32
 	ServerName  string
 	HTTPVersion v1alpha1.HTTPVersion
-	// Timeout and Patience are copied from the prober.
+	// Timeout, Patience and By are copied from the prober.
 	Timeout, Patience time.Duration
+	By                string
 	// Address is the address and port of the connection, or "" without a connection.
 	Address string
 	// Failure is empty for a complete handshake. Detail may have more information.
@@ -171,7 +173,8 @@ type Server struct {
 	NotBefore, NotAfter time.Time
 	// DaysLeft are the whole days until NotAfter. Negative after that.
 	DaysLeft int
-	// ChainLength is the number of certificates that the server sends.
+	// Chain are the certificates that the server sends, the leaf first. ChainLength is their number.
+	Chain       []*x509.Certificate
 	ChainLength int
 }
 
@@ -308,21 +311,21 @@ func (o Observation) failures() []Problem {
 			o.Detail)
 	case NotResolved:
 		return problem(NameNotResolved,
-			"the controller can't resolve the name %s: %s; check the spelling and the cluster's DNS",
-			o.Host, o.Detail)
+			"%s can't resolve the name %s: %s; check the spelling and %s",
+			o.by(), o.Host, o.Detail, o.dns())
 	case Refused:
 		return problem(
 			AddressRefused, "the name %s resolves to an address that a partner can't have: %s; fix it in DNS", o.Host, o.Detail,
 		)
 	case NotConnected:
 		return problem(Unreachable,
-			"the controller can't connect to %s:%d: %s; check the port, firewalls and NetworkPolicies",
-			o.Host, o.Port, o.Detail)
+			"%s can't connect to %s:%d: %s; check the port, firewalls and NetworkPolicies",
+			o.by(), o.Host, o.Port, o.Detail)
 	case TimedOut:
 		if o.Address == "" {
 			return problem(ProbeTimedOut,
-				"the controller can't connect to %s:%d within %s: check the port, firewalls and NetworkPolicies",
-				o.Host, o.Port, o.Timeout)
+				"%s can't connect to %s:%d within %s: check the port, firewalls and NetworkPolicies",
+				o.by(), o.Host, o.Port, o.Timeout)
 		}
 		return problem(ProbeTimedOut,
 			"the server at %s accepts the connection, but does not finish a TLS handshake "+
@@ -352,6 +355,17 @@ func (o Observation) failures() []Problem {
 	default:
 		return problem(HandshakeFailed, "the handshake with %s failed: %s", o.Address, o.Detail)
 	}
+}
+
+// by returns who made the probe.
+func (o Observation) by() string { return cmp.Or(o.By, "the controller") }
+
+// dns returns which DNS the prober uses.
+func (o Observation) dns() string {
+	if o.By == "" {
+		return "the cluster's DNS"
+	}
+	return "its DNS, or set --connect"
 }
 
 // The alerts of RFC 8446 §6 with specific messages.

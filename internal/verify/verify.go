@@ -12,6 +12,14 @@ import (
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
+// Problems returns all problems of the chain that a server sends, as [Prober.Probe] does, for a
+// client that trusts one CA.
+func Problems(chain []*x509.Certificate, authority *x509.Certificate, names []string, now time.Time) []Problem {
+	roots := x509.NewCertPool()
+	roots.AddCert(authority)
+	return verify(chain, roots, names, now)
+}
+
 // verify returns all problems of a server's chain, whose first certificate is the leaf. The client
 // trusts roots and expects one of names at the time now. The sidecar would stop at the first
 // problem.

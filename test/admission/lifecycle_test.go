@@ -297,8 +297,10 @@ func TestAMissingSecretIsToldOfWithTheCommandThatMakesIt(t *testing.T) {
 	want := fmt.Sprintf(
 		"the Secret external-system-mtls-data doesn't exist in the namespace %s; create it with: kubectl create secret "+
 			"generic external-system-mtls-data -n %s "+
-			"--from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt",
-		w.namespace, w.namespace,
+			"--from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt; or from a .p12 file "+
+			"with: mtls-egress-webhook credential import FILE.p12 --target external.system.com --server-ca server-ca.crt "+
+			"-n %s | kubectl apply -f -",
+		w.namespace, w.namespace, w.namespace,
 	)
 	if diff := cmp.Diff(want, message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)

@@ -142,7 +142,7 @@ func TestNotesTellTheNextStep(t *testing.T) {
 				t.Errorf("first step (-want +got):\n%s", diff)
 			}
 			for _, command := range []string{"mtls.egress/target=external.system.com", "create secret generic " +
-				"external-system-mtls-data", "get egresstargets"} {
+				"external-system-mtls-data", "credential import FILE.p12", "get egresstargets"} {
 				if !strings.Contains(steps, command) {
 					t.Errorf("the steps do not say %q:\n%s", command, steps)
 				}

@@ -56,7 +56,9 @@ func TestASecretThatAppearsIsNoticed(t *testing.T) {
 	for i := range want[:2] {
 		want[i].Message = "the Secret external-system-mtls-data doesn't exist in the namespace " + w.namespace +
 			"; create it with: kubectl create secret generic external-system-mtls-data -n " + w.namespace +
-			" --from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt"
+			" --from-file=cert=client.crt --from-file=key=client.key --from-file=cacert=server-ca.crt; or from a .p12 " +
+			"file with: mtls-egress-webhook credential import FILE.p12 --target external.system.com --server-ca " +
+			"server-ca.crt -n " + w.namespace + " | kubectl apply -f -"
 	}
 	if diff := cmp.Diff(want, withoutTimes(egressTarget.Status.Conditions)); diff != "" {
 		t.Errorf("the conditions (+) aren't as wanted (-):\n%s", diff)

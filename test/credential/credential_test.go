@@ -46,7 +46,8 @@ metadata: {name: other, namespace: project}
 stringData: {password: c2VjcmV0}
 `
 
-// run runs a credential command; stderr holds the error too, as main prints it there.
+// run runs a credential command; stderr holds the error too, as main prints it there, and lacks the
+// next steps of import.
 func run(t *testing.T, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, problems bytes.Buffer
@@ -56,10 +57,11 @@ func run(t *testing.T, stdin string, args ...string) (stdout, stderr string, cod
 	root.SetOut(&out)
 	root.SetErr(&problems)
 	err := root.ExecuteContext(t.Context())
+	stderr, _, _ = strings.Cut(problems.String(), "Next steps:\n")
 	if err != nil {
-		problems.WriteString(err.Error())
+		stderr += err.Error()
 	}
-	return out.String(), problems.String(), cli.ExitCode(err)
+	return out.String(), stderr, cli.ExitCode(err)
 }
 
 // succeed is what a command prints that has to succeed without a word on standard error.

@@ -45,6 +45,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 	}
 	targets := makeTargets(t)
 	cluster := startCluster(t, filepath.Join(programs, "mtls-egress-webhook"))
+	partner := startPartner(t)
 	for _, command := range commands(t) {
 		t.Run(command.place+" "+command.line, func(t *testing.T) {
 			words := strings.Fields(command.line)
@@ -63,6 +64,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 				if where := ownTests()[command.document]; where != "" && words[1] == "adopt" {
 					t.Skip(where, "runs it")
 				}
+				command.line = partner.reached(command.line)
 				command.run(t, cluster, programs)
 			default:
 				t.Errorf("nothing here can run %s", words[0])

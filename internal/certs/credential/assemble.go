@@ -38,7 +38,7 @@ func Assemble(bundle Bundle, serverCA Authorities, layout egress.Layout, now tim
 	}
 	data := map[string][]byte{layout.Certificate: encodeCertificates(chain.Certificates), layout.PrivateKey: key}
 	if layout.ServerCA != "" {
-		data[layout.ServerCA] = encodeDER(serverCA.encoded)
+		data[layout.ServerCA] = serverCA.Encode()
 	}
 	credential, err := Check(data, layout, now)
 	if err != nil {

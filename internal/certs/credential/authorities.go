@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mtls.egress/webhook/internal/certs/jks"
+	"mtls.egress/webhook/internal/certs/pfx"
 )
 
 const (
@@ -113,6 +116,47 @@ func ReadServerCA(name string, content []byte) (Authorities, error) {
 		return Authorities{}, errors.New(problem)
 	}
 	return authorities, nil
+}
+
+// ReadTrustStore is like [ReadServerCA], and also reads the trust stores of Java: PKCS#12 and JKS
+// with certificates and no private key. A JKS is read without its password too, and then its digest
+// is not verified. If password is the reason for the error, it is a [*WrongPasswordError].
+func ReadTrustStore(name string, content []byte, password string) (Authorities, error) {
+	contents, isStore, err := storeOf(content, password)
+	p := part{serverCAPart, name}
+	switch {
+	case err != nil:
+		return Authorities{}, fmt.Errorf("%s: %w", p, err)
+	case !isStore:
+		return ReadServerCA(name, content)
+	case len(contents.Keys) > 0:
+		return Authorities{}, fmt.Errorf("%s holds a private key, so it is the key store of a client: ask the partner for "+
+			"the CA of the server's certificate", p)
+	case len(contents.Certificates) == 0:
+		return Authorities{}, fmt.Errorf("%s holds no certificate", p)
+	}
+	var encoded [][]byte
+	for _, item := range contents.Certificates {
+		encoded = append(encoded, item.DER)
+	}
+	authorities, problem := parseAuthorities(p, encoded)
+	if problem != "" {
+		return Authorities{}, errors.New(problem)
+	}
+	return authorities, nil
+}
+
+// storeOf decodes a file that is PKCS#12 or a Java key store. isStore is false for other files.
+func storeOf(content []byte, password string) (contents pfx.Contents, isStore bool, err error) {
+	switch {
+	case jks.Is(content):
+		contents, err = readJavaStore(content, password)
+		return contents, true, err
+	case IsPKCS12(content):
+		contents, err = readPKCS12(content, password)
+		return contents, true, err
+	}
+	return pfx.Contents{}, false, nil
 }
 
 // readAuthorities is like ReadServerCA for a PEM value of a Secret or ConfigMap. problem is "" if
@@ -228,3 +272,6 @@ func parseCertificate(der []byte) (certificate *x509.Certificate, why string) {
 	}
 	return certificate, ""
 }
+
+// Encode returns all certificates of the CA in PEM, also those that are skipped.
+func (a Authorities) Encode() []byte { return encodeDER(a.encoded) }

@@ -5,26 +5,60 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"mtls.egress/webhook/internal/certs/jks"
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
 // javaStore describes a Java key store, with the command that converts it. It returns "" for other
 // files.
 func javaStore(content []byte) string {
-	var kind string
-	switch {
-	case bytes.HasPrefix(content, []byte("\xfe\xed\xfe\xed")):
-		kind = "JKS"
-	case bytes.HasPrefix(content, []byte("\xce\xce\xce\xce")):
-		kind = "JCEKS"
-	default:
+	kind := jks.Kind(content)
+	if kind == "" {
 		return ""
 	}
-	return fmt.Sprintf("it is a Java key store (%s); convert it (keytool -importkeystore -srckeystore FILE -srcstoretype "+
-		"%[1]s -destkeystore new.p12 -deststoretype PKCS12)", kind)
+	return fmt.Sprintf("it is a Java key store (%s); convert it (%s)", kind, convertJava(kind))
+}
+
+func convertJava(kind string) string {
+	return "keytool -importkeystore -srckeystore FILE -srcstoretype " + kind +
+		" -destkeystore new.p12 -deststoretype PKCS12"
+}
+
+// readJavaStore decodes a Java key store (JKS, JCEKS).
+func readJavaStore(content []byte, password string) (pfx.Contents, error) {
+	if len(content) > MaxPartSize {
+		return pfx.Contents{}, fmt.Errorf("the file has %d bytes: the limit is %d", len(content), MaxPartSize)
+	}
+	kind := jks.Kind(content)
+	read, err := jks.Read(content, password)
+	switch {
+	case errors.Is(err, jks.ErrPassword):
+		return pfx.Contents{}, &WrongPasswordError{"the password is wrong"}
+	case errors.Is(err, jks.ErrNoPassword):
+		return pfx.Contents{}, errors.New("the file has a password, and none was given")
+	case errors.Is(err, jks.ErrKeyPassword):
+		return pfx.Contents{}, fmt.Errorf("the password is that of the file, but its private key has another one, and a "+
+			"file can have only one here; change it (%s asks for both)", convertJava(kind))
+	case errors.Is(err, jks.ErrUnsupported):
+		return pfx.Contents{}, fmt.Errorf("the file is a Java key store (%s), and its private key is encrypted in a way "+
+			"that is not supported: convert it (%s)", kind, convertJava(kind))
+	case err != nil:
+		return pfx.Contents{}, fmt.Errorf("the file is a damaged Java key store (%s): %s; download it again in binary mode",
+			kind, strings.TrimPrefix(err.Error(), "jks: "))
+	}
+	return pfx.Contents{Keys: items(read.Keys), Certificates: items(read.Certificates)}, nil
+}
+
+func items(read []jks.Item) (converted []pfx.Item) {
+	for _, item := range read {
+		converted = append(converted, pfx.Item{DER: item.DER, Name: item.Name})
+	}
+	return converted
 }
 
 // signedData is the ContentInfo of a SignedData (RFC 5652 §5.1), up to its certificates.

@@ -7,19 +7,73 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"mtls.egress/webhook/internal/certs/jks"
 	"mtls.egress/webhook/internal/certs/pfx"
 )
 
-// ReadKeyStore decodes the key store of a destination: PKCS#12, as [ReadPKCS12] does, or PEM with a
-// private key and its certificates, of which the key can be encrypted with the password in PKCS#8.
-// name is the name of the key store, for messages.
+// ReadKeyStore decodes a file with a private key and its certificates: PKCS#12, as [ReadPKCS12]
+// does, a Java key store (JKS), or PEM. In PEM, the blocks can have any order and other text around
+// them, and the key can be encrypted. name is the name of the file, for messages.
+//
+// If password is the reason for the error, it is a [*WrongPasswordError].
 func ReadKeyStore(name string, content []byte, password string) (Bundle, error) {
-	if countBegin(content) == 0 {
-		return ReadPKCS12(content, password)
+	switch {
+	case jks.Is(content):
+		contents, err := readJavaStore(content, password)
+		if err != nil {
+			return Bundle{}, err
+		}
+		return bundleOf(contents)
+	case isPEM(content):
+		return readPEMStore(name, content, password)
 	}
-	decrypted, err := decryptKeys(content, password)
+	return ReadPKCS12(content, password)
+}
+
+// NeedsPassword reports whether a file can be encrypted.
+func NeedsPassword(content []byte) bool {
+	if IsPKCS12(content) || jks.Is(content) {
+		return true
+	}
+	text, _, err := Text(content)
+	return err == nil && slices.ContainsFunc(blocksOf(text), encrypted)
+}
+
+// isPEM reports whether a file has a PEM block, in one of the encodings of [Text].
+func isPEM(content []byte) bool {
+	if isDER(content) || IsPKCS12(content) {
+		return false
+	}
+	text, _, err := Text(content)
+	return err == nil && countBegin(text) > 0
+}
+
+// blocksOf returns the PEM blocks that can be decoded.
+func blocksOf(text []byte) (blocks []*pem.Block) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+func readPEMStore(name string, content []byte, password string) (Bundle, error) {
+	p := part{privateKeyPart, name}
+	text, problem := readable(p, content)
+	var blocks []*pem.Block
+	if problem == "" {
+		blocks, problem = readPEM(p, text, "")
+	}
+	if problem != "" {
+		return Bundle{}, errors.New(problem)
+	}
+	if !slices.ContainsFunc(blocks, isKeyBlock) {
+		return Bundle{}, errors.New("the file holds no private key but " + contents(blocks) + "; join the key and its " +
+			"certificates with credential complete --key FILE --cert FILE")
+	}
+	decrypted, err := decryptKeys(blocks, password)
 	if err != nil {
 		return Bundle{}, err
 	}
@@ -31,33 +85,86 @@ func ReadKeyStore(name string, content []byte, password string) (Bundle, error) 
 	return Bundle{PrivateKey: key, Certificates: certificates}, nil
 }
 
-// NeedsPassword reports whether a key store can be encrypted.
-func NeedsPassword(content []byte) bool {
-	return IsPKCS12(content) || bytes.Contains(content, []byte(begin+encryptedKeyBlock))
+func isKeyBlock(block *pem.Block) bool { return strings.HasSuffix(block.Type, pkcs8Block) }
+
+// ReadKey parses the private key in a PEM file, which can be encrypted. name is the name of the
+// file, for messages. If password is the reason for the error, it is a [*WrongPasswordError].
+func ReadKey(name string, content []byte, password string) (crypto.Signer, error) {
+	if !isPEM(content) {
+		return ReadPrivateKey(name, content)
+	}
+	text, _, err := Text(content)
+	if err != nil {
+		return nil, err
+	}
+	blocks, problem := readPEM(part{privateKeyPart, name}, text, "")
+	if problem != "" {
+		return nil, errors.New(problem)
+	}
+	decrypted, err := decryptKeys(blocks, password)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", part{privateKeyPart, name}, err)
+	}
+	return ReadPrivateKey(name, decrypted)
 }
 
-// decryptKeys decrypts the private keys in PKCS#8 in a PEM file.
-func decryptKeys(content []byte, password string) ([]byte, error) {
-	if !bytes.Contains(content, []byte(begin+encryptedKeyBlock)) {
-		return content, nil
+// decryptKeys returns PEM in which the private keys are decrypted. They share the limit for key
+// derivation.
+func decryptKeys(blocks []*pem.Block, password string) ([]byte, error) {
+	count := 0
+	for _, block := range blocks {
+		if isKeyBlock(block) && encrypted(block) {
+			count++
+		}
 	}
 	var out bytes.Buffer
-	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == encryptedKeyBlock {
-			der, err := pfx.DecryptKey(block.Bytes, password, maxIterations)
-			if _, wrong := errors.AsType[*pfx.PasswordError](err); wrong {
-				return nil, explainPKCS12(err, password)
+	for _, block := range blocks {
+		if isKeyBlock(block) && encrypted(block) {
+			var err error
+			if block, err = decryptKey(block, password, maxIterations/count); err != nil {
+				return nil, err
 			}
-			if err != nil {
-				return nil,
-					errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
-						"-in FILE -out NEW)")
-			}
-			block = &pem.Block{Type: pkcs8Block, Bytes: der}
 		}
 		out.Write(pem.EncodeToMemory(block))
 	}
 	return out.Bytes(), nil
+}
+
+func decryptKey(block *pem.Block, password string, iterations int) (*pem.Block, error) {
+	if block.Type != encryptedKeyBlock {
+		return decryptOldKey(block, password)
+	}
+	der, err := pfx.DecryptKey(block.Bytes, password, iterations)
+	if _, wrong := errors.AsType[*pfx.PasswordError](err); wrong {
+		return nil, wrongKeyPassword(password)
+	}
+	if err != nil {
+		return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
+			"-in FILE -out NEW)")
+	}
+	return &pem.Block{Type: pkcs8Block, Bytes: der}, nil
+}
+
+// decryptOldKey decrypts a key with the headers of RFC 1421, as OpenSSL wrote keys before version
+// 1.0. The encryption is not authenticated, so a wrong password can result in random bytes.
+func decryptOldKey(block *pem.Block, password string) (*pem.Block, error) {
+	//nolint:staticcheck // The format is insecure, and partners send it all the same.
+	der, err := x509.DecryptPEMBlock(block, []byte(password))
+	if err != nil && !errors.Is(err, x509.IncorrectPasswordError) {
+		return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
+			"-in FILE -out NEW)")
+	}
+	if values, ok := splitDER(der); err != nil || !ok || len(values) != 1 || der[0] != 0x30 {
+		return nil, wrongKeyPassword(password)
+	}
+	return &pem.Block{Type: block.Type, Bytes: der}, nil
+}
+
+func wrongKeyPassword(password string) error {
+	if password == "" {
+		return errors.New("the file has a password, and none was given")
+	}
+	return &WrongPasswordError{"the password is wrong: it doesn't decrypt the private key"}
 }
 
 // storedKey is a private key in a file, or the reason why it can't be used.

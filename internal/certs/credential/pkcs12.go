@@ -27,17 +27,26 @@ type Bundle struct {
 //
 // The error is a [*RefusedError] if the file was read, but its key or certificate is of a type that
 // a sidecar can't use. The Bundle then contains the certificates. Errors contain a fix, and no byte
-// of the content or the password.
+// of the content or the password. If the password is the reason, the error is a
+// [*WrongPasswordError].
 func ReadPKCS12(content []byte, password string) (Bundle, error) {
-	der, err := checkPKCS12(content)
+	contents, err := readPKCS12(content, password)
 	if err != nil {
 		return Bundle{}, err
 	}
+	return bundleOf(contents)
+}
+
+func readPKCS12(content []byte, password string) (pfx.Contents, error) {
+	der, err := checkPKCS12(content)
+	if err != nil {
+		return pfx.Contents{}, err
+	}
 	contents, err := pfx.Read(der, password, maxIterations)
 	if err != nil {
-		return Bundle{}, explainPKCS12(err, password)
+		return pfx.Contents{}, explainPKCS12(err, password)
 	}
-	return bundleOf(contents)
+	return contents, nil
 }
 
 // IsPKCS12 reports whether content begins like a PKCS#12 file, in DER or BER.

@@ -29,6 +29,11 @@ func explainPKCS12(err error, password string) error {
 	return errors.New("the file is PKCS#12, but can't be read: rewrite it (" + rewrite + ")")
 }
 
+// WrongPasswordError means that a password was given, and is not the one of the file.
+type WrongPasswordError struct{ message string }
+
+func (e *WrongPasswordError) Error() string { return e.message }
+
 func explainPassword(wrong *pfx.PasswordError, password string) error {
 	switch {
 	case wrong.Verified:
@@ -38,10 +43,10 @@ func explainPassword(wrong *pfx.PasswordError, password string) error {
 	case password == "":
 		return errors.New("the file has a password, and none was given")
 	case wrong.What != "":
-		return fmt.Errorf("the password is wrong: it doesn't decrypt %s (there is no MAC to check the password with)",
-			wrong.What)
+		return &WrongPasswordError{fmt.Sprintf(
+			"the password is wrong: it doesn't decrypt %s (there is no MAC to check the password with)", wrong.What)}
 	default:
-		return errors.New("the password is wrong")
+		return &WrongPasswordError{"the password is wrong"}
 	}
 }
 

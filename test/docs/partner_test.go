@@ -1,0 +1,67 @@
+package docs
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mtls.egress/webhook/test/pki"
+)
+
+// partner is the server external.system.com of the documents, at an address of this machine. It
+// takes any client certificate.
+type partner struct {
+	address string
+	// ca is the file with the CA of its certificate, and folder is for files that commands write.
+	ca, folder string
+}
+
+func startPartner(t *testing.T) partner {
+	t.Helper()
+	authority := pki.NewCA(t, "Partner Server CA")
+	server := authority.Issue(t, pki.Server("external.system.com"))
+	config := &tls.Config{
+		Certificates: []tls.Certificate{{PrivateKey: server.Key,
+			Certificate: [][]byte{server.Certificate.Raw, authority.Certificate.Raw}}},
+		ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12,
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, tls.Server(connection, config))
+			_ = connection.Close()
+		}
+	}()
+	p := partner{listener.Addr().String(), filepath.Join(t.TempDir(), "ca.pem"), t.TempDir()}
+	if err := os.WriteFile(p.ca, authority.CertPEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// reached returns a command so that it calls this partner, and leaves no file in the project.
+func (p partner) reached(line string) string {
+	const exampleCA = "examples/credential/server-ca.pem"
+	switch {
+	case strings.Contains(line, " credential server-ca "):
+		return strings.Replace(line, "--save ", "--save "+p.folder+"/", 1) + " --connect " + p.address
+	case strings.Contains(line, " credential verify "):
+		if !strings.Contains(line, exampleCA) {
+			line += " --server-ca " + exampleCA
+		}
+		return strings.Replace(line, exampleCA, p.ca, 1) + " --connect " + p.address
+	}
+	return line
+}
