@@ -88,17 +88,17 @@ func checkAdmission(
 	patience time.Duration,
 	stdout io.Writer,
 ) error {
-	var verdict error
+	var outcome error
 	err := wait.PollUntilContextTimeout(ctx, probeInterval, patience, true, func(ctx context.Context) (bool, error) {
 		pod := asked.pod()
 		passes, problem := asked.check(pod, writer.Create(ctx, pod, client.DryRunAll))
 		// If the time is over during a retry, the previous result is more useful.
-		if verdict == nil || ctx.Err() == nil {
-			verdict = problem
+		if outcome == nil || ctx.Err() == nil {
+			outcome = problem
 		}
 		return !passes, nil
 	})
-	if err := cmp.Or(verdict, err); err != nil {
+	if err := cmp.Or(outcome, err); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(stdout, "a Pod with the target %[2]s in the namespace %[1]s is injected\n", asked.namespace,

@@ -98,8 +98,8 @@ password is wrong; 2 invalid command line or input.`,
 	return cmd
 }
 
-// verdict is what verify prints.
-type verdict struct {
+// verification is what verify prints.
+type verification struct {
 	Target string `json:"target"`
 	// Address is the address and port of the connection. "" without a connection.
 	Address string `json:"address,omitempty"`
@@ -363,8 +363,8 @@ func trialOf(t egress.Target, check plan.CredentialCheck, secret *corev1.Secret,
 }
 
 // run makes the handshake, unless the credential can't be presented.
-func (t trial) run(ctx context.Context, now time.Time) verdict {
-	result := verdict{Target: net.JoinHostPort(t.target.Host, strconv.Itoa(int(t.target.Port)))}
+func (t trial) run(ctx context.Context, now time.Time) verification {
+	result := verification{Target: net.JoinHostPort(t.target.Host, strconv.Itoa(int(t.target.Port)))}
 	if t.credential != nil {
 		result.Subject, result.SHA256, result.NotAfter = t.credential.Subject, t.credential.SHA256, &t.credential.NotAfter
 	}
@@ -379,7 +379,7 @@ func (t trial) run(ctx context.Context, now time.Time) verdict {
 	return result
 }
 
-func (v verdict) encode(output string) ([]byte, error) {
+func (v verification) encode(output string) ([]byte, error) {
 	switch output {
 	case outputJSON:
 		encoded, err := json.MarshalIndent(v, "", "    ")
@@ -391,7 +391,7 @@ func (v verdict) encode(output string) ([]byte, error) {
 	return []byte(v.text()), nil
 }
 
-func (v verdict) text() string {
+func (v verification) text() string {
 	verified := "False"
 	if v.Verified {
 		verified = "True"

@@ -151,8 +151,8 @@ func testRenderedEgressTargets(t *testing.T, c cluster) {
 
 // compareWithRender fails where render does not say what the API server says of an EgressTarget,
 // and returns that. The API server stops at fields that it can't read; what it says without them
-// comes with it. An API server of another minor version than render's libraries must refuse the same
-// objects, in whatever words.
+// comes with it. An API server of another minor version than render's libraries must refuse the
+// same objects, in whatever words.
 func compareWithRender(t *testing.T, c cluster, object *unstructured.Unstructured, ofOurMinor bool) []string {
 	t.Helper()
 	said := refusal(t, c, object, "Strict")

@@ -134,8 +134,8 @@ func TestLifecycle(t *testing.T) {
 	})
 }
 
-// previous returns the chart that the first upgrade starts from, and the version of its image, which
-// the node has from then on.
+// previous returns the chart that the first upgrade starts from, and the version of its image,
+// which the node has from then on.
 func (r *release) previous(t *testing.T) (chart, version string) {
 	t.Helper()
 	folder := os.Getenv(previousVariable)

@@ -32,7 +32,8 @@ func combinations() []combination {
 		all = append(all, onKubernetes(minor))
 	}
 	all = append(all,
-		onMesh("istio-1.31", "Istio of August 2026, which became 1.31, with Envoy 1.40: all tests of the data path", cluster.Mesh{}),
+		onMesh("istio-1.31", "Istio of August 2026, which became 1.31, with Envoy 1.40: all tests of the data path",
+			cluster.Mesh{}),
 		onMesh("ipv6", "Pods, Services and nodes with IPv6 addresses only", cluster.Mesh{}, "MTLS_EGRESS_NODE_FAMILY=ipv6"))
 	for _, mesh := range cluster.Meshes() {
 		all = append(all, onMesh(mesh.Name, mesh.Description, mesh, "MTLS_EGRESS_MESH="+mesh.Name))
