@@ -259,8 +259,8 @@ func (w *walk) prepare(t *testing.T) {
 		w.applySidecar(t, "./*")
 	}
 	w.made = credential(t, w.s, w.namespace, "walk")
-	if w.mode == cluster.AllowAnyDynamicDNS || w.s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
-		programmedFirst(t, w.s, w.namespace) // Its Pods wait for that.
+	if w.mode == cluster.AllowAnyDynamicDNS {
+		must(t, w.s.ProgramTargets(t.Context(), w.namespace, host)) // Pods wait for that.
 	}
 	app := scene.App{
 		Namespace:   w.namespace,
