@@ -242,7 +242,7 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 			return nil
 		}),
 	)
-	programmedFirst(t, s, ns)
+	must(t, s.ProgramTargets(t.Context(), ns, host))
 	must(t, s.Deploy(t.Context(), app))
 	pod := calling(t, s, ns, "shop")
 	loop := moreCalls(t, s, pod, dotted, 50)
@@ -253,15 +253,4 @@ func TestSidecarsThatResolveHostsThemselves(t *testing.T) {
 		Requests: loop.Calls,
 		Failed:   loop.Calls - loop.ByOutcome["200"],
 	})
-}
-
-// programmedFirst creates the EgressTarget of the host before any Pod, and waits until it is
-// programmed.
-func programmedFirst(t *testing.T, s *scene.Scene, namespace string) {
-	t.Helper()
-	applyIn(t, s, namespace,
-		"apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: "+host+", namespace: %s}\nspec: {}\n")
-	_, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "wait", "--for=condition=Programmed",
-		"egresstarget/"+host, "--timeout=120s")
-	must(t, err)
 }

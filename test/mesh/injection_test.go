@@ -109,7 +109,7 @@ func (f foretold) play(t *testing.T, s *scene.Scene, fault string) {
 	made := figures{Promise: "Never plaintext", Fault: fault}
 	existing := 0
 	if s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
-		programmedFirst(t, s, ns) // else the app is told to wait for that
+		must(t, s.ProgramTargets(t.Context(), ns, host)) // else the app is told to wait for that
 		existing = 1
 	}
 	l := &load{s: s, path: "/foretold/" + ns}

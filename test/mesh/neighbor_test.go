@@ -339,7 +339,11 @@ func unchanged(t *testing.T, loop caller.State, outcomes ...caller.Outcome) {
 // leave deletes the app that asks and waits until its target is gone, with all that was generated.
 func leave(t *testing.T, s *scene.Scene, namespace string) {
 	t.Helper()
-	_, _, err := s.Kubectl(t.Context(), "--namespace", namespace, "delete", "deployment/shop", "--timeout=1m")
+	asked := []string{"deployment/shop"}
+	if s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
+		asked = append(asked, "egresstarget/"+host) // which was there before
+	}
+	_, _, err := s.Kubectl(t.Context(), append([]string{"--namespace", namespace, "delete", "--timeout=1m"}, asked...)...)
 	must(t, err)
 	must(t, scene.Until(t.Context(), "the target to go with the last Pod that asked", func(ctx context.Context) error {
 		for _, name := range []string{egress.AnchorName, egress.ObjectName(host), egress.ListenerName(host)} {

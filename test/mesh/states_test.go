@@ -259,8 +259,8 @@ func (w *walk) prepare(t *testing.T) {
 		w.applySidecar(t, "./*")
 	}
 	w.made = credential(t, w.s, w.namespace, "walk")
-	if w.mode == cluster.AllowAnyDynamicDNS || w.s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
-		programmedFirst(t, w.s, w.namespace) // Its Pods wait for that.
+	if w.mode == cluster.AllowAnyDynamicDNS {
+		must(t, w.s.ProgramTargets(t.Context(), w.namespace, host)) // Pods wait for that.
 	}
 	app := scene.App{
 		Namespace:   w.namespace,
@@ -304,6 +304,9 @@ func (w *walk) begin(t *testing.T) {
 		w.overTLS(t, name)
 	}
 	w.overTLS(t, "go")
+	if w.mode == cluster.AllowAnyDynamicDNS {
+		w.resolves(t)
+	}
 	w.objects = map[presence]*unstructured.Unstructured{}
 	for _, object := range generatedObjects() {
 		found, err := w.s.Dynamic.Resource(object.gvr()).
@@ -378,16 +381,6 @@ const looksBeforePush = 100
 // [proxyDependentOnConfig]: https://github.com/istio/istio/blob/eed52ebb66ad/pilot/pkg/xds/proxy_dependencies.go
 func (w *walk) followed(t *testing.T, p presence) {
 	t.Helper()
-	admin := func(path string) (string, error) {
-		results, err := w.s.Caller(w.pod).Call(t.Context(), caller.Call{URL: "http://localhost:15000" + path})
-		switch {
-		case err != nil:
-			return "", err
-		case results[0].Outcome != "200":
-			return "", fmt.Errorf("Envoy's %s: %s %s", path, results[0].Outcome, results[0].Body)
-		}
-		return results[0].Body, nil
-	}
 	looks := 0
 	var last error
 	must(t, scene.Until(t.Context(), "a sidecar with "+p.String(), func(ctx context.Context) error {
@@ -397,11 +390,11 @@ func (w *walk) followed(t *testing.T, p presence) {
 				return err
 			}
 		}
-		listeners, err1 := admin("/listeners")
-		clusters, err2 := admin("/config_dump?resource=dynamic_active_clusters&name_regex=.*" + egress.MeshHost(host))
-		routes, err3 := admin("/config_dump?resource=dynamic_route_configs&name_regex=80")
-		ownRoutes, err4 := admin(
-			"/config_dump?resource=dynamic_route_configs&name_regex=" + egress.ListenerHost(host, 80) + ":80",
+		listeners, err1 := w.admin(ctx, "/listeners")
+		clusters, err2 := w.admin(ctx, "/config_dump?resource=dynamic_active_clusters&name_regex=.*"+egress.MeshHost(host))
+		routes, err3 := w.admin(ctx, "/config_dump?resource=dynamic_route_configs&name_regex=80")
+		ownRoutes, err4 := w.admin(
+			ctx, "/config_dump?resource=dynamic_route_configs&name_regex="+egress.ListenerHost(host, 80)+":80",
 		)
 		if err := errors.Join(err1, err2, err3, err4); err != nil {
 			return err
@@ -433,6 +426,31 @@ func (w *walk) followed(t *testing.T, p presence) {
 		}
 		last = errors.Join(problems...)
 		return last
+	}))
+}
+
+// admin asks the admin interface of the sidecar.
+func (w *walk) admin(ctx context.Context, path string) (string, error) {
+	results, err := w.s.Caller(w.pod).Call(ctx, caller.Call{URL: "http://localhost:15000" + path})
+	switch {
+	case err != nil:
+		return "", err
+	case results[0].Outcome != "200":
+		return "", fmt.Errorf("Envoy's %s: %s %s", path, results[0].Outcome, results[0].Body)
+	}
+	return results[0].Body, nil
+}
+
+// resolves waits until the sidecar resolves hosts itself.
+func (w *walk) resolves(t *testing.T) {
+	t.Helper()
+	const cluster = "AllowAnyDynamicDNSCluster" // as Istio names it
+	must(t, scene.Until(t.Context(), "a sidecar that resolves hosts", func(ctx context.Context) error {
+		dump, err := w.admin(ctx, "/config_dump?resource=dynamic_active_clusters&name_regex="+cluster)
+		if err == nil && !strings.Contains(dump, cluster) {
+			err = errors.New("it has no cluster for that")
+		}
+		return err
 	}))
 }
 

@@ -18,6 +18,7 @@ import (
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/apiserver"
+	"mtls.egress/webhook/test/cluster"
 )
 
 // controlPort is where a caller is asked and told. It leads past the sidecar, so that it answers
@@ -131,10 +132,22 @@ func (s *Scene) Object(app App) (runtime.Object, error) {
 	return nil, fmt.Errorf("no workload of kind %q", app.Kind)
 }
 
-// Deploy creates the app. It doesn't wait for it to run.
+// Deploy creates the app. It doesn't wait for it to run. In a mesh whose sidecars resolve hosts, no
+// Pod is admitted before its targets are programmed, so they are first.
 func (s *Scene) Deploy(ctx context.Context, app App) error {
+	if s.Mesh().Mode() == cluster.AllowAnyDynamicDNS {
+		if err := s.ProgramTargets(ctx, app.Namespace, app.hosts()...); err != nil {
+			return err
+		}
+	}
 	_, err := s.Create(ctx, app)
 	return err
+}
+
+// hosts are those of the targets that the app asks for.
+func (a App) hosts() []string {
+	asked := a.Annotations[egress.AnnotationTarget] + "," + a.PodAnnotations[egress.AnnotationTarget]
+	return strings.FieldsFunc(asked, func(r rune) bool { return r == ',' })
 }
 
 // Create is Deploy, and returns what kubectl prints on standard error: the warnings.
