@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"strings"
@@ -67,9 +68,7 @@ func manifest(kind, name string, fields map[string]any) string {
 	if kind == "EgressTarget" {
 		object["apiVersion"] = "mtls.egress/v1alpha1"
 	}
-	for key, value := range fields {
-		object[key] = value
-	}
+	maps.Copy(object, fields)
 	encoded, err := json.Marshal(object)
 	if err != nil {
 		panic(err)

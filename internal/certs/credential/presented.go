@@ -64,8 +64,8 @@ type SourceResult struct {
 
 // Present describes the certificates that a server sends, of which the first is its own, and
 // chooses the CA to trust: the root at the end of the chain, from the chain, the files or the CAs
-// of the system, in this order. If no source has the root, it is the last certificate that was found,
-// unless that is the server's. Nothing is fetched.
+// of the system, in this order. If no source has the root, it is the last certificate that was
+// found, unless that is the server's. Nothing is fetched.
 func Present(sent []*x509.Certificate, files []Source, system *x509.CertPool, now time.Time) (*Presented, error) {
 	if len(sent) == 0 {
 		return nil, errors.New("the server sends no certificate")
