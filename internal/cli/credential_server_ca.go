@@ -40,7 +40,7 @@ it, and which sources have that CA: the server itself, the files of --from, and 
 machine trusts. If the server doesn't send the root, and no source has it, the command names it, and
 prints the address at which its issuer publishes it. Nothing is fetched from there.
 
-What a server presents is not proof: whoever answers at that address can present any certificate.
+What a server presents is not proof: any server can present any certificate.
 Compare the SHA-256 fingerprint of the CA with the one that the partner gave you by another way.
 
 The command sends a TLS handshake and nothing else: no client certificate and no request.

@@ -98,8 +98,8 @@ password is wrong; 2 invalid command line or input.`,
 	return cmd
 }
 
-// verification is what verify prints.
-type verification struct {
+// trialResult is what verify prints.
+type trialResult struct {
 	Target string `json:"target"`
 	// Address is the address and port of the connection. "" without a connection.
 	Address string `json:"address,omitempty"`
@@ -363,8 +363,8 @@ func trialOf(t egress.Target, check plan.CredentialCheck, secret *corev1.Secret,
 }
 
 // run makes the handshake, unless the credential can't be presented.
-func (t trial) run(ctx context.Context, now time.Time) verification {
-	result := verification{Target: net.JoinHostPort(t.target.Host, strconv.Itoa(int(t.target.Port)))}
+func (t trial) run(ctx context.Context, now time.Time) trialResult {
+	result := trialResult{Target: net.JoinHostPort(t.target.Host, strconv.Itoa(int(t.target.Port)))}
 	if t.credential != nil {
 		result.Subject, result.SHA256, result.NotAfter = t.credential.Subject, t.credential.SHA256, &t.credential.NotAfter
 	}
@@ -379,36 +379,36 @@ func (t trial) run(ctx context.Context, now time.Time) verification {
 	return result
 }
 
-func (v verification) encode(output string) ([]byte, error) {
+func (r trialResult) encode(output string) ([]byte, error) {
 	switch output {
 	case outputJSON:
-		encoded, err := json.MarshalIndent(v, "", "    ")
+		encoded, err := json.MarshalIndent(r, "", "    ")
 		return append(printableJSON(encoded), '\n'), err
 	case outputYAML:
-		encoded, err := yaml.Marshal(v)
+		encoded, err := yaml.Marshal(r)
 		return []byte(printable(string(encoded))), err
 	}
-	return []byte(v.text()), nil
+	return []byte(r.text()), nil
 }
 
-func (v verification) text() string {
+func (r trialResult) text() string {
 	verified := "False"
-	if v.Verified {
+	if r.Verified {
 		verified = "True"
 	}
 	credentialText := ""
-	if v.NotAfter != nil {
-		credentialText = fmt.Sprintf("%s, expires on %s", v.Subject, v.NotAfter.Format(time.RFC3339))
+	if r.NotAfter != nil {
+		credentialText = fmt.Sprintf("%s, expires on %s", r.Subject, r.NotAfter.Format(time.RFC3339))
 	}
 	var text strings.Builder
 	for _, row := range [][2]string{
-		{"Target", v.Target},
-		{"Connected", v.Address},
+		{"Target", r.Target},
+		{"Connected", r.Address},
 		{"Credential", credentialText},
-		{"SHA-256", v.SHA256},
+		{"SHA-256", r.SHA256},
 		{"Verified", verified},
-		{"Reason", v.Reason},
-		{"Message", v.Message},
+		{"Reason", r.Reason},
+		{"Message", r.Message},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(&text, "%-11s %s\n", row[0]+":", row[1])
