@@ -23,6 +23,7 @@ const (
 	annotationTarget = "mtls.egress/target"
 	annotationVolume = "sidecar.istio.io/userVolume"
 	annotationMount  = "sidecar.istio.io/userVolumeMount"
+	annotationNoop   = "mtls.egress/noop" // of this benchmark
 	labelInjected    = "mtls.egress/injected"
 	host             = "external.system.com"
 	namespace        = "project"
@@ -44,6 +45,8 @@ type admission struct {
 	policies bool
 	// mutatingPolicy is the MutatingAdmissionPolicy that ours is compared with.
 	mutatingPolicy bool
+	// noop is the webhook of test/perf/noop, with the rules and conditions of the chart's.
+	noop bool
 	// neverMet are a webhook and a policy for Pods that each compare a name. No webhook and
 	// policy with match conditions for Pods cost less.
 	neverMet bool
@@ -56,6 +59,7 @@ const (
 	asks            = "asks"
 	asksWebhookOnly = "asks-webhook-only"
 	mutatingPolicy  = "mutating-policy"
+	noopWebhook     = "no-op-webhook"
 	neverMet        = "never-met"
 )
 
@@ -67,6 +71,7 @@ func contenders() []contender {
 		{name: asks, asks: true, admission: ours},
 		{name: asksWebhookOnly, asks: true, admission: admission{webhook: true}},
 		{name: mutatingPolicy, asks: true, admission: admission{mutatingPolicy: true}},
+		{name: noopWebhook, asks: true, admission: admission{noop: true}},
 		{name: neverMet, admission: admission{neverMet: true}},
 	}
 }
@@ -105,7 +110,8 @@ func (c contender) pod() *corev1.Pod {
 func (c contender) check(pod *corev1.Pod) error {
 	want := outcome{
 		Injected: c.admission.webhook && c.asks,
-		Mounted:  c.asks && (c.admission.webhook || c.admission.mutatingPolicy),
+		Mounted:  c.asks && (c.admission.webhook || c.admission.mutatingPolicy || c.admission.noop),
+		ByNoop:   c.asks && c.admission.noop,
 	}
 	if got := outcomeOf(pod); got != want {
 		return fmt.Errorf("%s: Pod %s is %+v, want %+v", c.name, pod.Name, got, want)
@@ -113,12 +119,13 @@ func (c contender) check(pod *corev1.Pod) error {
 	return nil
 }
 
-type outcome struct{ Injected, Mounted bool }
+type outcome struct{ Injected, Mounted, ByNoop bool }
 
 func outcomeOf(pod *corev1.Pod) outcome {
 	return outcome{
 		Injected: pod.Labels[labelInjected] == "true" && len(pod.Spec.HostAliases) == 1,
 		Mounted:  pod.Annotations[annotationVolume] != "" && pod.Annotations[annotationMount] != "",
+		ByNoop:   pod.Annotations[annotationNoop] != "",
 	}
 }
 
@@ -159,8 +166,12 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	if err != nil {
 		return nil, err
 	}
+	least, err := startNoop(ctx, ours, &webhook, injected)
+	if err != nil {
+		return nil, err
+	}
 	s.objects = map[string][]client.Object{
-		"webhook": {&webhook}, "mutating policy": compared, "never met": neverMetOf(&webhook),
+		"webhook": {&webhook}, "mutating policy": compared, "never met": neverMetOf(&webhook), "no-op": {least},
 	}
 	for n := range policies.Items {
 		s.objects["policies"] = append(s.objects["policies"], &policies.Items[n])
@@ -270,6 +281,7 @@ func (s *stage) turn(ctx context.Context, wanted admission) error {
 		{"policies", s.present.policies, wanted.policies},
 		{"mutating policy", s.present.mutatingPolicy, wanted.mutatingPolicy},
 		{"never met", s.present.neverMet, wanted.neverMet},
+		{"no-op", s.present.noop, wanted.noop},
 	} {
 		if part.present == part.wanted {
 			continue
@@ -330,6 +342,7 @@ func (s *stage) observe(ctx context.Context) (admission, error) {
 		return present, nil
 	}
 	got := outcomeOf(pod)
-	present.webhook, present.mutatingPolicy = got.Injected, got.Mounted && !got.Injected
+	present.webhook, present.noop = got.Injected, got.ByNoop
+	present.mutatingPolicy = got.Mounted && !got.Injected && !got.ByNoop
 	return present, err
 }

@@ -6,6 +6,8 @@ package serving_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -318,6 +320,9 @@ func leafVerifies(t *testing.T, c *cluster) {
 	}
 	if lifetime := leaf(t, source).NotAfter.Sub(leaf(t, source).NotBefore); lifetime != serving.DefaultLeafDuration {
 		t.Errorf("the leaf is valid for %s", lifetime)
+	}
+	if key, ok := leaf(t, source).PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		t.Errorf("the leaf has a key of %s, want one of P-256", leaf(t, source).PublicKeyAlgorithm)
 	}
 	if !source.NotAfter().Equal(leaf(t, source).NotAfter) {
 		t.Errorf("NotAfter is %s", source.NotAfter())

@@ -155,7 +155,7 @@ func New(config *rest.Config, options Options) (*Source, error) {
 	if err := bundle.useSecret(options); err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
-	source.newest = &cmtls.DynamicSource{
+	source.newest = newP256Source(&cmtls.DynamicSource{
 		DNSNames:      options.DNSNames,
 		RetryInterval: signRetry,
 		Authority: addressAuthority{&authority.DynamicAuthority{
@@ -166,7 +166,7 @@ func New(config *rest.Config, options Options) (*Source, error) {
 			CADuration:      options.CADuration,
 			LeafDuration:    options.LeafDuration,
 		}},
-	}
+	})
 	return source, nil
 }
 
