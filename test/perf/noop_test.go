@@ -67,7 +67,8 @@ func startNoop(
 		return nil, fmt.Errorf("%q: %w", line, err)
 	}
 	configuration := &admissionv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: noopWebhook}, Webhooks: []admissionv1.MutatingWebhook{*chart.Webhooks[0].DeepCopy()},
+		ObjectMeta: metav1.ObjectMeta{Name: noopWebhook},
+		Webhooks:   []admissionv1.MutatingWebhook{*chart.Webhooks[0].DeepCopy()},
 	}
 	configuration.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{
 		URL: &listens.URL, CABundle: []byte(listens.CA),

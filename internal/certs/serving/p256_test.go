@@ -62,7 +62,8 @@ func TestTheTwinOfEachLeafHasAP256Key(t *testing.T) {
 	}
 	for _, twin := range []*tls.Certificate{served, authority.twin(second)} {
 		public, private := twin.Leaf.PublicKey.(*ecdsa.PublicKey), twin.PrivateKey.(*ecdsa.PrivateKey)
-		if public.Curve != elliptic.P256() || !private.PublicKey.Equal(public) || twin.Leaf.DNSNames[0] != template.DNSNames[0] {
+		if public.Curve != elliptic.P256() || !private.PublicKey.Equal(public) ||
+			twin.Leaf.DNSNames[0] != template.DNSNames[0] {
 			t.Errorf("a leaf for %q with a key of %s, want one of P-256", twin.Leaf.DNSNames, public.Params().Name)
 		}
 	}

@@ -102,7 +102,8 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 		"| 50 | asks | 2.00 ms | 1.00 µs | 4.00 ms | 2.00 µs | 500 | 3.00 µs |\n",
 		"| 200 | mutating-policy | 2.00 ms | 3.00 µs | 4.00 ms | 6.00 µs | 500 |  |\n",
 		"| Pods that don't ask: no difference (0 lies within the rounds) | 1 | 0 ns | yes |\n",
-		"| Pods that ask: at most 1.3 times what no-op-webhook adds to the p50 | 50 | 1.00 µs, no-op-webhook: 4.00 µs | yes |\n",
+		"| Pods that ask: at most 1.3 times what no-op-webhook adds to the p50 | 50 | 1.00 µs, " +
+			"no-op-webhook: 4.00 µs | yes |\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the tables lack %q:\n%s", want, got)

@@ -293,7 +293,8 @@ func podGoals() []podGoal {
 // podsCell is empty where a contender has no such figure: none adds nothing, and has no webhook.
 func (l *lookup) podsCell(clients int, contender, unit string) string {
 	if (contender == "none" && strings.HasPrefix(unit, "added")) ||
-		(slices.Contains([]string{"none", mutatingPolicy, noopWebhook, neverMet}, contender) && strings.HasPrefix(unit, "webhook")) {
+		(strings.HasPrefix(unit, "webhook") &&
+			slices.Contains([]string{"none", mutatingPolicy, noopWebhook, neverMet}, contender)) {
 		return ""
 	}
 	return l.pods(clients, contender, unit).text(unit)

@@ -43,7 +43,7 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed with the process
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	}
 	server := &http.Server{Handler: answer(args[0]), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() {
-		_, _ = io.Copy(io.Discard, stdin) // whoever started it is gone
+		_, _ = io.Copy(io.Discard, stdin) // the process that started it has ended
 		_ = server.Close()
 	}()
 	configured := tls.NewListener(listener,
