@@ -46,10 +46,10 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestUpgradeNamesTheVersionsOfTheTests compares docs/upgrade.md with the modules that the servers
+// TestCompatibilityNamesTheVersionsOfTheTests compares docs/compatibility.md with the modules that the servers
 // of the tests are built of.
-func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join(root, "docs", "upgrade.md"))
+func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs", "compatibility.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
 			}
 			documented := regexp.MustCompile(`(?m)^\| ` + row + ` \| .* \| (.*) \|$`).FindStringSubmatch(string(document))
 			if documented == nil || documented[1] != version[1] {
-				t.Errorf("docs/upgrade.md says %q, the tests run on %s", documented, version[1])
+				t.Errorf("docs/compatibility.md says %q, the tests run on %s", documented, version[1])
 			}
 		})
 	}
