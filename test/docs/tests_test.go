@@ -46,8 +46,8 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestCompatibilityNamesTheVersionsOfTheTests compares docs/compatibility.md with the modules that the servers
-// of the tests are built of.
+// TestCompatibilityNamesTheVersionsOfTheTests compares docs/compatibility.md with the modules that
+// the servers of the tests are built of.
 func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
 	document, err := os.ReadFile(filepath.Join(root, "docs", "compatibility.md"))
 	if err != nil {
