@@ -114,6 +114,7 @@ func TestImportEndsWithTheNextSteps(t *testing.T) {
 	for _, more := range [][]string{
 		{},
 		{"-n", "project", "--output-file", store.path("secret.yaml")},
+		{"-n", "project", "--output-file", store.path("it's my secret.yaml")},
 		{"--secret-name", "partner"},
 		{"--server-ca", "system", "-n", "project"},
 		{"-o", "text"},

@@ -261,7 +261,7 @@ func (f *secretFlags) nextSteps(t egress.Target, withTarget bool) string {
 	namespace := cmp.Or(t.Namespace, "NAMESPACE")
 	apply := fmt.Sprintf("pipe this output to kubectl apply -n %s -f -", namespace)
 	if f.outputFile != "" {
-		apply = fmt.Sprintf("kubectl apply -n %s -f %s", namespace, f.outputFile)
+		apply = fmt.Sprintf("kubectl apply -n %s -f %s", namespace, shellQuoted(f.outputFile))
 	}
 	try := "egt/" + t.Host
 	annotations := egress.AnnotationTarget + "=" + t.Host
