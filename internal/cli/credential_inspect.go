@@ -67,7 +67,7 @@ func runInspect(
 		return err
 	}
 	inspection := material.Inspect(now)
-	encoded, err := encodeInspection(inspection, flags.output)
+	encoded, err := encodeResult(inspection, flags.output, func() string { return inspectionText(inspection) })
 	if err != nil {
 		return err
 	}
@@ -80,16 +80,17 @@ func runInspect(
 	return nil
 }
 
-func encodeInspection(inspection *credential.Inspection, output string) ([]byte, error) {
+// encodeResult returns what a command prints: result as JSON or YAML, or text.
+func encodeResult(result any, output string, text func() string) ([]byte, error) {
 	switch output {
 	case outputJSON:
-		encoded, err := json.MarshalIndent(inspection, "", "    ")
+		encoded, err := json.MarshalIndent(result, "", "    ")
 		return append(printableJSON(encoded), '\n'), err
 	case outputYAML:
-		encoded, err := yaml.Marshal(inspection)
+		encoded, err := yaml.Marshal(result)
 		return []byte(printable(string(encoded))), err
 	}
-	return []byte(inspectionText(inspection)), nil
+	return []byte(text()), nil
 }
 
 // inspectionText formats the inspection for people.

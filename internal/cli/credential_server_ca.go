@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/internal/egress"
@@ -110,7 +108,7 @@ func runServerCA(
 	if err != nil {
 		return err
 	}
-	encoded, err := report.encode(flags.output)
+	encoded, err := encodeResult(report, flags.output, report.text)
 	if err != nil {
 		return err
 	}
@@ -190,18 +188,6 @@ func (r *serverReport) err(t egress.Target) error {
 
 // joinNames joins the names of files for a message.
 func joinNames(names []string) string { return printable(strings.Join(names, ", ")) }
-
-func (r *serverReport) encode(output string) ([]byte, error) {
-	switch output {
-	case outputJSON:
-		encoded, err := json.MarshalIndent(r, "", "    ")
-		return append(printableJSON(encoded), '\n'), err
-	case outputYAML:
-		encoded, err := yaml.Marshal(r)
-		return []byte(printable(string(encoded))), err
-	}
-	return []byte(r.text()), nil
-}
 
 func (r *serverReport) text() string {
 	var text strings.Builder

@@ -169,7 +169,7 @@ func TestServerCAShowsWhatToTrust(t *testing.T) {
 		change   func(*serverCAFlags)
 	}{
 		{"the server sends its root", nil, []pki.Pair{s.server, s.issuing.Pair, s.root.Pair}, nil},
-		{"the server sends no root, and nobody has it", nil, []pki.Pair{s.server, s.issuing.Pair}, nil},
+		{"the server sends no root, and no source has it", nil, []pki.Pair{s.server, s.issuing.Pair}, nil},
 		{"a file has the root", nil, []pki.Pair{s.server, s.issuing.Pair}, from("other.pem", "root.pem")},
 		{"a file has the intermediate and the root", nil, []pki.Pair{s.server}, from("both.pem")},
 		{"the server sends its root, and no file has it", nil, []pki.Pair{s.server, s.issuing.Pair, s.root.Pair},
@@ -321,12 +321,12 @@ func TestServerCARefuses(t *testing.T) {
 			[]string{"https://external.system.com/"}, ExitUsage,
 			`https://external.system.com/ has a scheme, "https"; write the host alone, as in "external.system.com"`,
 		},
-		"a port that is none, and an output": {
+		"an invalid port, and an invalid output": {
 			[]string{"external.system.com:x", "-o", "xml"}, ExitUsage,
 			"external.system.com:x has the port \"x\", which is not a number; write the partner's TLS port, 1 to 65535, or " +
 				"leave it out for 443\n-o xml: the output is yaml, json or text",
 		},
-		"an address that is none": {
+		"an invalid address": {
 			[]string{"external.system.com", "--connect", "http://192.0.2.1"}, ExitUsage,
 			"--connect http://192.0.2.1: is not an address; write a name or an IP address, and :PORT if needed, as in " +
 				"192.0.2.1:8443 or [2001:db8::1]:8443",

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/absent"
@@ -141,7 +139,7 @@ func runVerify(
 		return err
 	}
 	result := planned.run(ctx, now)
-	encoded, err := result.encode(flags.output)
+	encoded, err := encodeResult(result, flags.output, result.text)
 	if err != nil {
 		return err
 	}
@@ -377,18 +375,6 @@ func (t trial) run(ctx context.Context, now time.Time) trialResult {
 	result.Address, result.Verified = seen.Address, outcome.Verified
 	result.Reason, result.Message = string(outcome.Reason), outcome.Message
 	return result
-}
-
-func (r trialResult) encode(output string) ([]byte, error) {
-	switch output {
-	case outputJSON:
-		encoded, err := json.MarshalIndent(r, "", "    ")
-		return append(printableJSON(encoded), '\n'), err
-	case outputYAML:
-		encoded, err := yaml.Marshal(r)
-		return []byte(printable(string(encoded))), err
-	}
-	return []byte(r.text()), nil
 }
 
 func (r trialResult) text() string {

@@ -107,8 +107,8 @@ func TestVerifyRefuses(t *testing.T) {
 			append([]string{"egt/a.example"}, target...), ExitUsage,
 			"--target, --server-ca, --sni and --subject-alt-name come from the EgressTarget: omit them",
 		},
-		"an EgressTarget that is none": {[]string{"egt/a"}, ExitUsage, "egt/a has only one label"},
-		"a Secret that is none": {
+		"an invalid name of an EgressTarget": {[]string{"egt/a"}, ExitUsage, "egt/a has only one label"},
+		"an invalid name of a Secret": {
 			append([]string{"secret/A"}, target...), ExitUsage, "secret/A is not a valid Secret name: ",
 		},
 		"a namespace for a file": {

@@ -300,14 +300,13 @@ func (a *attempt) verify(state tls.ConnectionState) error {
 	if len(chain) > 0 {
 		a.Matched, _ = matched(chain[0], a.request.SubjectAltNames)
 		a.Server = &Server{
-			Subject:     credential.DistinguishedName(chain[0].RawSubject),
-			Issuer:      credential.DistinguishedName(chain[0].RawIssuer),
-			Names:       namesOf(chain[0]),
-			NotBefore:   chain[0].NotBefore.UTC(),
-			NotAfter:    chain[0].NotAfter.UTC(),
-			DaysLeft:    credential.DaysLeft(chain[0].NotAfter, a.now),
-			Chain:       chain,
-			ChainLength: len(chain),
+			Subject:   credential.DistinguishedName(chain[0].RawSubject),
+			Issuer:    credential.DistinguishedName(chain[0].RawIssuer),
+			Names:     namesOf(chain[0]),
+			NotBefore: chain[0].NotBefore.UTC(),
+			NotAfter:  chain[0].NotAfter.UTC(),
+			DaysLeft:  credential.DaysLeft(chain[0].NotAfter, a.now),
+			Chain:     chain,
 		}
 	}
 	return nil

@@ -502,7 +502,7 @@ func TestObservationIsAllThatWasSeen(t *testing.T) {
 		Server: &verify.Server{
 			Issuer: "CN=Server CA", Names: []string{host},
 			NotBefore: p.server.Certificate.NotBefore, NotAfter: p.server.Certificate.NotAfter,
-			DaysLeft: 34150, ChainLength: 1, Chain: []*x509.Certificate{p.server.Certificate},
+			DaysLeft: 34150, Chain: []*x509.Certificate{p.server.Certificate},
 		},
 		Asked: &verify.Asked{
 			AcceptedCAs: []string{"CN=Client CA"}, Issuers: []string{"CN=Client CA"}, KeyAccepted: true,

@@ -173,9 +173,8 @@ type Server struct {
 	NotBefore, NotAfter time.Time
 	// DaysLeft are the whole days until NotAfter. Negative after that.
 	DaysLeft int
-	// Chain are the certificates that the server sends, the leaf first. ChainLength is their number.
-	Chain       []*x509.Certificate
-	ChainLength int
+	// Chain are the certificates that the server sends, the leaf first.
+	Chain []*x509.Certificate
 }
 
 // Asked is a server's request for a client certificate.

@@ -5,9 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -44,22 +42,7 @@ func partner(t *testing.T, server, clients *pki.CA, host string) (address string
 		Certificates: []tls.Certificate{{PrivateKey: pair.Key, Certificate: [][]byte{pair.Certificate.Raw}}},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients.Pool(), MinVersion: tls.VersionTLS12,
 	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, tls.Server(connection, config))
-			_ = connection.Close()
-		}
-	}()
-	return listener.Addr().String()
+	return pki.Listen(t, config)
 }
 
 func manifest(kind, name string, fields map[string]any) string {

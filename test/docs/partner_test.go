@@ -2,8 +2,6 @@ package docs
 
 import (
 	"crypto/tls"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,22 +27,7 @@ func startPartner(t *testing.T) partner {
 			Certificate: [][]byte{server.Certificate.Raw, authority.Certificate.Raw}}},
 		ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12,
 	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, tls.Server(connection, config))
-			_ = connection.Close()
-		}
-	}()
-	p := partner{listener.Addr().String(), filepath.Join(t.TempDir(), "ca.pem"), t.TempDir()}
+	p := partner{pki.Listen(t, config), filepath.Join(t.TempDir(), "ca.pem"), t.TempDir()}
 	if err := os.WriteFile(p.ca, authority.CertPEM, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -328,7 +328,7 @@ func joined(files []archived) (Bundle, error) {
 	return bundle, nil
 }
 
-// chooseServerCA returns the index of the file with the CA of the server, or -1 if there is none.
+// chooseServerCA returns the index of the file with the CA of the server, or -1 without one.
 // named is like serverCA of [ReadArchive].
 func chooseServerCA(files []archived, bundle Bundle, named string) (int, error) {
 	if named != "" {

@@ -130,6 +130,9 @@ func decryptKeys(blocks []*pem.Block, password string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+var errUnsupportedEncryption = errors.New("the private key is encrypted in a way that is not supported: decrypt it " +
+	"(openssl pkey -in FILE -out NEW)")
+
 func decryptKey(block *pem.Block, password string, iterations int) (*pem.Block, error) {
 	if block.Type != encryptedKeyBlock {
 		return decryptOldKey(block, password)
@@ -139,8 +142,7 @@ func decryptKey(block *pem.Block, password string, iterations int) (*pem.Block, 
 		return nil, wrongKeyPassword(password)
 	}
 	if err != nil {
-		return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
-			"-in FILE -out NEW)")
+		return nil, errUnsupportedEncryption
 	}
 	return &pem.Block{Type: pkcs8Block, Bytes: der}, nil
 }
@@ -151,8 +153,7 @@ func decryptOldKey(block *pem.Block, password string) (*pem.Block, error) {
 	//nolint:staticcheck // The format is insecure, and partners send it all the same.
 	der, err := x509.DecryptPEMBlock(block, []byte(password))
 	if err != nil && !errors.Is(err, x509.IncorrectPasswordError) {
-		return nil, errors.New("the private key is encrypted in a way that is not supported: decrypt it (openssl pkey " +
-			"-in FILE -out NEW)")
+		return nil, errUnsupportedEncryption
 	}
 	if values, ok := splitDER(der); err != nil || !ok || len(values) != 1 || der[0] != 0x30 {
 		return nil, wrongKeyPassword(password)

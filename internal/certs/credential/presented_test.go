@@ -79,7 +79,7 @@ func TestTheCAToTrustIsTheRootThatASourceHas(t *testing.T) {
 			sent: same(root.Issue(t, expired)), system: pool(root.Pair),
 			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}, nil},
 		},
-		"nobody has the root": {
+		"no source has the root": {
 			sent: same(server, issuing.Pair, middle.Pair), system: pool(other.Pair),
 			want: result{"CN=Middle", "CN=Root", credential.TrustIntermediate, []string{credential.SourceChain}, nil},
 		},
