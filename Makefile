@@ -123,6 +123,7 @@ test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernet
 PREVIOUS ?=
 .PHONY: test-upgrade
 test-upgrade: ## Upgrade from the release in the folder PREVIOUS and roll back, while Pods call. Same requirements as test-mesh.
+	@test -n '$(PREVIOUS)' || { echo 'test-upgrade: set PREVIOUS to the folder of the previous release' >&2; exit 2; }
 	$(node); MTLS_EGRESS_PREVIOUS='$(abspath $(PREVIOUS))' go test -count 1 -v -timeout 30m ./test/lifecycle
 
 .PHONY: guarantees
