@@ -115,7 +115,7 @@ test-workloads: ## Run the tests of workloads with the real controllers of Argo 
 
 # The names are those that `go run ./test/matrix list` prints.
 .PHONY: test-matrix
-test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/compatibility.md (hours).
+test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/reference/compatibility.md (hours).
 	go run ./test/matrix run $(ON)
 
 # The previous release that test-upgrade starts from, a folder that `make release` filled.
@@ -125,11 +125,11 @@ test-upgrade: ## Upgrade from the release in the folder PREVIOUS and roll back, 
 	$(node); MTLS_EGRESS_PREVIOUS='$(abspath $(PREVIOUS))' go test -count 1 -v -timeout 30m ./test/lifecycle
 
 .PHONY: guarantees
-guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
+guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/project/guarantees.md.
 	mkdir -p bin
 	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
 	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence-ipv6.json go test -count 1 -timeout 30m ./test/mesh
-	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
+	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/project/guarantees.md
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
@@ -138,13 +138,13 @@ lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
 helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from its values, the pages of rules, and the decision tree of docs/operations.md.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from its values, the pages of rules, and the steps of explain in docs/reference/explain.md.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
 	go run ./charts/valuesschema $(CHART) $(CHART)/values.schema.json
-	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/rules
-	go run ./internal/explain/decisiontree docs/operations.md
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/reference/rules
+	go run ./internal/explain/decisiontree docs/reference/explain.md
 	$(helm_docs)
 
 .PHONY: lint-workflows
@@ -170,8 +170,8 @@ verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would
 	diff -u api/v1alpha1/zz_generated.deepcopy.go $$fresh/api/zz_generated.deepcopy.go && \
 	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac && \
 	go run ./charts/valuesschema $(CHART) $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
-	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/rules $$fresh/rules && \
-	go run ./internal/explain/decisiontree docs/operations.md $$fresh/operations.md && diff -u docs/operations.md $$fresh/operations.md && \
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/reference/rules $$fresh/rules && \
+	go run ./internal/explain/decisiontree docs/reference/explain.md $$fresh/explain.md && diff -u docs/reference/explain.md $$fresh/explain.md && \
 	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -
 
 .PHONY: verify-modules
@@ -209,10 +209,10 @@ bench-mesh: $(BENCHSTAT) ## Run the benchmarks of calls through the sidecar. The
 	$(BENCHSTAT) bin/bench-mesh.txt
 
 .PHONY: figures
-figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/performance.md.
+figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/project/performance.md.
 	for section in bench mesh; do \
 		results=bin/bench.txt; [ $$section = bench ] || results=bin/bench-mesh.txt; \
-		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/performance.md; fi; \
+		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/project/performance.md; fi; \
 	done
 
 .PHONY: fuzz
@@ -243,14 +243,14 @@ image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
 	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
-# What is released has been tested on everything in docs/compatibility.md.
+# What is released has been tested on everything in docs/reference/compatibility.md.
 .PHONY: release
 release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
 	go run ./test/matrix current
 	$(MAKE) --no-print-directory artifacts
 
 .PHONY: artifacts
-artifacts: $(HELM) ## Like release, without a look at docs/compatibility.md.
+artifacts: $(HELM) ## Like release, without a look at docs/reference/compatibility.md.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done

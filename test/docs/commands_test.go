@@ -18,7 +18,7 @@ type command struct {
 	document, heading string
 	// place is the document and the number of the line.
 	place string
-	// dir is where it runs: where the document stands, for those in docs at the top.
+	// dir is where it runs: the folder of the document, or the top of the project for those in docs.
 	dir  string
 	line string
 }
@@ -73,7 +73,10 @@ func commandsOf(t *testing.T, path string) []command {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	var found []command
-	document, dir := strings.TrimPrefix(path, root+"/"), strings.TrimSuffix(filepath.Dir(path), "/docs")
+	document, dir := strings.TrimPrefix(path, root+"/"), filepath.Dir(path)
+	if strings.HasPrefix(document, "docs/") {
+		dir = root
+	}
 	inBlock, inShell, heading, joined := false, false, "", ""
 	scanner := bufio.NewScanner(file)
 	for number := 1; scanner.Scan(); number++ {

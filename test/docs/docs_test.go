@@ -20,14 +20,15 @@ const root = "../.."
 // ownTests are the documents whose commands a test of their own runs, on what they need.
 func ownTests() map[string]string {
 	return map[string]string{
-		"docs/egresstarget.md":            "TestBooks",
-		"docs/emergency.md":               "TestBooks",
-		"docs/adopt.md":                   "test/mesh",
-		"docs/operations.md":              "TestBooks",
-		"docs/upgrade.md":                 "TestBooks",
-		"examples/egress/README.md":       "test/demo",
-		"examples/egresstarget/README.md": "test/admission",
-		"examples/cert-manager/README.md": "test/certmanager",
+		"docs/reference/egresstarget.md":   "TestBooks",
+		"docs/how-to/emergency.md":         "TestBooks",
+		"docs/how-to/adopt.md":             "test/mesh",
+		"docs/how-to/pods-do-not-start.md": "TestBooks",
+		"docs/how-to/operations.md":        "TestBooks",
+		"docs/how-to/upgrade.md":           "TestBooks",
+		"examples/egress/README.md":        "test/demo",
+		"examples/egresstarget/README.md":  "test/admission",
+		"examples/cert-manager/README.md":  "test/certmanager",
 	}
 }
 

@@ -25,11 +25,10 @@ func TestNamedTestsExist(t *testing.T) {
 		t.Fatalf("%d tests, error %v", len(tests), err)
 	}
 	named := 0
-	books, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range books {
+	for _, path := range documents(t) {
+		if !strings.HasPrefix(path, filepath.Join(root, "docs")) {
+			continue
+		}
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -46,18 +45,18 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestUpgradeNamesTheVersionsOfTheTests compares docs/upgrade.md with the modules that the servers
-// of the tests are built of.
-func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join(root, "docs", "upgrade.md"))
+// TestCompatibilityNamesTheVersionsOfTheTests compares the table at the top of
+// docs/reference/compatibility.md with the modules that the servers of the tests are built of.
+func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs", "reference", "compatibility.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for row, source := range map[string]struct{ file, pattern string }{
-		"Kubernetes":                     {"go.mod", `k8s\.io/kubernetes v(\d+\.\d+\.\d+)`},
+		"Kubernetes":                     {"go.mod", `k8s\.io/kubernetes v(\d+\.\d+)\.`},
 		"Istio":                          {"istio/go.mod", `istio\.io/api v(\d+\.\d+)\.`},
-		"cert-manager, where it is used": {"certmanager/go.mod", `cert-manager/cert-manager v(\d+\.\d+\.\d+)`},
-		"Helm":                           {"go.mod", `helm\.sh/helm/v3 v(\d+\.\d+\.\d+)`},
+		"cert-manager, where it is used": {"certmanager/go.mod", `cert-manager/cert-manager v(\d+\.\d+)\.`},
+		"Helm":                           {"go.mod", `helm\.sh/helm/v3 v(\d+\.\d+)\.`},
 	} {
 		t.Run(row, func(t *testing.T) {
 			modules, err := os.ReadFile(filepath.Join(root, "test", "tools", source.file))
@@ -70,7 +69,7 @@ func TestUpgradeNamesTheVersionsOfTheTests(t *testing.T) {
 			}
 			documented := regexp.MustCompile(`(?m)^\| ` + row + ` \| .* \| (.*) \|$`).FindStringSubmatch(string(document))
 			if documented == nil || documented[1] != version[1] {
-				t.Errorf("docs/upgrade.md says %q, the tests run on %s", documented, version[1])
+				t.Errorf("docs/reference/compatibility.md says %q, the tests run on %s", documented, version[1])
 			}
 		})
 	}
