@@ -31,6 +31,7 @@ type books struct {
 func TestBooks(t *testing.T) {
 	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
 		"webhook.deployment.enabled=true", "controller.deployment.enabled=true",
+		"policy.allowedEndpoints={partner.partner.svc.cluster.local}",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,10 @@ func TestBooks(t *testing.T) {
 	for _, book := range []struct {
 		name string
 		read func(*books)
-	}{{"egresstarget", egressTarget}, {"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency}} {
+	}{
+		{"egresstarget", egressTarget}, {"first call", firstCall}, {"spring boot", springBoot},
+		{"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency},
+	} {
 		t.Run(book.name, func(t *testing.T) { book.read(&books{T: t, Installation: i}) })
 	}
 }

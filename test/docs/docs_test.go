@@ -25,6 +25,8 @@ func ownTests() map[string]string {
 		"docs/how-to/adopt.md":             "test/mesh",
 		"docs/how-to/pods-do-not-start.md": "TestBooks",
 		"docs/how-to/operations.md":        "TestBooks",
+		"docs/tutorials/first-call.md":     "TestBooks",
+		"docs/tutorials/spring-boot.md":    "TestBooks",
 		"docs/how-to/upgrade.md":           "TestBooks",
 		"examples/egress/README.md":        "test/demo",
 		"examples/egresstarget/README.md":  "test/admission",
@@ -56,7 +58,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 				if !slices.Contains(targets, words[1]) {
 					t.Errorf("the Makefile has no target %s", words[1])
 				}
-			case "kubectl", "helm":
+			case "kubectl", "helm", "sh":
 				if where := ownTests()[command.document]; where != "" {
 					t.Skip(where, "runs it")
 				}
