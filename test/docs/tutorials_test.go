@@ -17,8 +17,8 @@ import (
 
 const tutorials = root + "/docs/tutorials/"
 
-// firstCall does the steps of the tutorial that need neither nodes nor Istio. In place of the Pod
-// of the Deployment, which nothing here creates, it creates one with the annotation of its template.
+// firstCall does the steps of the tutorial that need neither nodes nor Istio. Nothing here creates
+// the Pod of the Deployment, so it creates one with the annotation of the template.
 func firstCall(b *books) {
 	dir := b.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(root+"/examples")); err != nil {
