@@ -152,14 +152,28 @@ lint-workflows: $(ACTIONLINT) ## Check the GitHub workflows.
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 # The rules are in .vale.ini and .vale. --no-global ignores the user's own configuration.
-PROSE := README.md CONTRIBUTING.md docs examples api charts cmd internal release test
+PROSE := README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs examples api charts cmd internal release test
 
 .PHONY: lint-prose
 lint-prose: $(VALE) ## Check the words and the width of comments and documents.
 	$(VALE) --no-global --output=line $(PROSE)
 
+# The site needs no network to be read. The packages that build it are pinned with hashes; pip finds a package index as it
+# is configured to.
+MKDOCS := $(MTLS_EGRESS_CACHE)/bin/mkdocs-$(shell cksum <site/requirements.txt | cut -d' ' -f1)
+SITE ?= bin/site
+
+.PHONY: docs
+docs: $(MKDOCS)/bin/mkdocs ## Build the site of the documents in bin/site. Fails if a link or a heading is missing.
+	NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --quiet --strict --config-file site/mkdocs.yml --site-dir '$(abspath $(SITE))'
+	@echo 'open $(SITE)/index.html'
+
+.PHONY: verify-docs
+verify-docs: ## Fail if the site of the documents can't be built.
+	fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(MAKE) --no-print-directory docs SITE="$$fresh/site" >/dev/null
+
 .PHONY: verify
-verify: verify-generate verify-modules lint lint-workflows lint-prose ## Fail if generated files or modules are out of date, or if linters find problems.
+verify: verify-docs verify-generate verify-modules lint lint-workflows lint-prose ## Fail if generated files or modules are out of date, or if linters find problems.
 
 .PHONY: verify-generate
 verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would change anything.
@@ -317,6 +331,12 @@ $(GOVULNCHECK):
 
 $(ACTIONLINT):
 	$(call install,github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
+
+# A folder with its own Python, so that no other packages are found or changed.
+$(MKDOCS)/bin/mkdocs: site/requirements.txt
+	rm -rf '$(MKDOCS)' && python3 -m venv '$(MKDOCS)' || { echo 'docs: python3 with its module venv is missing; on Debian, install python3-venv' >&2; exit 1; }
+	'$(MKDOCS)/bin/pip' install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement site/requirements.txt
+	touch $@
 
 # Its parsers are written in C. With CGO_ENABLED=1, the build names a missing C compiler.
 $(VALE): export CGO_ENABLED := 1
