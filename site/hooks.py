@@ -56,7 +56,7 @@ def on_page_markdown(markdown, page, config, files):
             if os.path.isdir(os.path.join(config["docs_dir"], uri)):
                 uri += "/README.md"
         else:
-            uri = uri_of(target) if files.get_file_from_path(uri_of(target)) else uri_of(target) + "/index.md"
+            uri = uri_of(target)
         if not files.get_file_from_path(uri):
             return match[0]
         return match[1] + posixpath.relpath(uri, posixpath.dirname(here) or ".") + match[3]
@@ -73,7 +73,10 @@ def on_post_page(output, page, config):
 def uri_of(path):
     """Returns the place in the site of a file or folder of the project. MkDocs leaves out hidden ones."""
     full = posixpath.join(SOURCES, path.lstrip("."))
-    return full + "/index.md" if os.path.isdir(os.path.join(os.path.dirname(__file__), "..", path)) else full
+    if os.path.isdir(os.path.join(os.path.dirname(__file__), "..", path)):
+        return full + "/index.md"
+    # As a Go file it would be part of this project's module.
+    return full + ".txt" if full.endswith(".go") else full
 
 
 def source_of(uri):

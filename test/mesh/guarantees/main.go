@@ -24,7 +24,8 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: guarantees ROWS... DOCUMENT, as in: guarantees bin/evidence.json docs/project/guarantees.md")
+		return errors.New("usage: guarantees ROWS... DOCUMENT, as in: " +
+			"guarantees bin/evidence.json docs/project/guarantees.md")
 	}
 	files, path := args[:len(args)-1], args[len(args)-1]
 	var rows []evidence.Row

@@ -23,7 +23,8 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 3 {
-		return errors.New("usage: figures SECTION RESULTS DOCUMENT, as in: figures bench bin/bench.txt docs/project/performance.md")
+		return errors.New("usage: figures SECTION RESULTS DOCUMENT, as in: " +
+			"figures bench bin/bench.txt docs/project/performance.md")
 	}
 	section, ok := sections()[args[0]]
 	if !ok {
