@@ -163,9 +163,10 @@ lint-prose: $(VALE) ## Check the words and the width of comments and documents.
 MKDOCS := $(MTLS_EGRESS_CACHE)/bin/mkdocs-$(shell cksum <site/requirements.txt | cut -d' ' -f1)
 SITE ?= bin/site
 
+# Not with --quiet, with which no warning counts for --strict.
 .PHONY: docs
 docs: $(MKDOCS)/bin/mkdocs ## Build the site of the documents in bin/site. Fails if a link or a heading is missing.
-	NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --quiet --strict --config-file site/mkdocs.yml --site-dir '$(abspath $(SITE))'
+	NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --strict --config-file site/mkdocs.yml --site-dir '$(abspath $(SITE))'
 	@echo 'open $(SITE)/index.html'
 
 .PHONY: verify-docs
