@@ -253,9 +253,10 @@ licenses: ## List the licenses of all dependencies. Fail if one is unknown or no
 	go -C release run . licenses -systems linux,darwin,windows
 
 .PHONY: image
-image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
+image: ## Pack the binary for Linux as an OCI image, bin/image.tar, without Docker.
+	GOOS=linux $(MAKE) --no-print-directory build BINARY=bin/linux/mtls-egress-webhook
 	go -C release run . licenses -output bin/THIRD_PARTY_LICENSES
-	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
+	go -C release run ./pack -binary $(CURDIR)/bin/linux/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
 # What is released has been tested on everything in docs/reference/compatibility.md.
