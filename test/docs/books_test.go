@@ -60,7 +60,7 @@ func TestBooks(t *testing.T) {
 		name string
 		read func(*books)
 	}{
-		{"egresstarget", egressTarget}, {"first call", firstCall}, {"spring boot", springBoot},
+		{"egresstarget", egressTarget}, {"first call", firstCall}, {"annotating", annotating},
 		{"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency},
 	} {
 		t.Run(book.name, func(t *testing.T) { book.read(&books{T: t, Installation: i}) })

@@ -26,6 +26,7 @@ func ownTests() map[string]string {
 		"docs/how-to/pods-do-not-start.md": "TestBooks",
 		"docs/how-to/operations.md":        "TestBooks",
 		"docs/tutorials/first-call.md":     "TestBooks",
+		"docs/how-to/call-a-partner.md":    "TestBooks",
 		"docs/tutorials/spring-boot.md":    "TestBooks",
 		"docs/how-to/upgrade.md":           "TestBooks",
 		"examples/egress/README.md":        "test/demo",

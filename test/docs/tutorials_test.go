@@ -40,18 +40,25 @@ func firstCall(b *books) {
 	}
 }
 
-// springBoot annotates a Deployment that had no annotation. The commands about the credential run
-// with those of the other documents.
-func springBoot(b *books) {
-	b.kubectl("annotate", "deployment/shop", "--namespace=project", "mtls.egress/target-")
-	for _, command := range commandsOf(b.T, tutorials+"spring-boot.md") {
-		if strings.HasPrefix(command.line, "kubectl ") {
-			command.run(b.T, b.Server, "")
+// annotating reads pages that annotate a Deployment, which has no annotation before. The commands
+// about the credential run with those of the other documents.
+func annotating(b *books) {
+	for _, page := range []string{tutorials + "spring-boot.md", root + "/docs/how-to/call-a-partner.md"} {
+		b.kubectl("annotate", "deployment/shop", "--namespace=project", "mtls.egress/target-")
+		for _, command := range commandsOf(b.T, page) {
+			if strings.HasPrefix(command.line, "kubectl ") {
+				command.run(b.T, b.Server, "")
+			}
 		}
+		b.wantTarget(page)
 	}
+}
+
+func (b *books) wantTarget(page string) {
+	b.Helper()
 	if got := b.kubectl("get", "deployment/shop", "--namespace=project",
 		`--output=jsonpath={.spec.template.metadata.annotations.mtls\.egress/target}`); got != "external.system.com" {
-		b.Errorf("the Pod template has the target %q", got)
+		b.Errorf("after %s, the Pod template has the target %q", page, got)
 	}
 }
 
