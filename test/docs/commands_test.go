@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,12 +51,16 @@ func (c command) try(t *testing.T, cluster *apiserver.Server, programs string) (
 	return stdout, err
 }
 
-// commands returns the lines of all blocks that are marked sh, of all documents. Lines that end in
-// a backslash go on.
+// installing is the document whose commands install the chart, which others need.
+const installing = root + "/docs/how-to/install.md"
+
+// commands returns the lines of all blocks that are marked sh, of all documents, the installation
+// first. Lines that end in a backslash go on.
 func commands(t *testing.T) []command {
 	t.Helper()
 	var found []command
-	for _, path := range documents(t) {
+	paths := slices.DeleteFunc(documents(t), func(path string) bool { return path == installing })
+	for _, path := range append([]string{installing}, paths...) {
 		found = append(found, commandsOf(t, path)...)
 	}
 	if len(found) == 0 {
