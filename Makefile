@@ -61,7 +61,8 @@ node := if [ "$$(uname)$$(id -u)" = Linux0 ] && [ -z "$${KUBECONFIG:-}" ]; then 
 provided = MTLS_EGRESS_$(1)=$$(go -C test/tools run . $(2)); export MTLS_EGRESS_$(1)
 # cert-manager runs next to the API servers that the tests start. promtool and prometheus test the chart's alerts.
 assets := $(call provided,ASSETS,assets)
-other_assets := MTLS_EGRESS_OTHER_ASSETS=$$(go -C test/tools run . assets 1.31):$$(go -C test/tools run . assets 1.37); export MTLS_EGRESS_OTHER_ASSETS
+# One assignment each: the shell doesn't stop at a failure of any but the last of an assignment.
+other_assets := oldest=$$(go -C test/tools run . assets 1.31); newest=$$(go -C test/tools run . assets 1.37); export MTLS_EGRESS_OTHER_ASSETS=$$oldest:$$newest
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
 pyyaml := $(call provided,PYYAML,pyyaml)

@@ -87,7 +87,7 @@ func runComplete(
 	}
 	bundle, err := flags.read(in, diagnostics)
 	if err != nil {
-		return inputError(err)
+		return inputError(secretContent{bundle: bundle}.failed(diagnostics, err))
 	}
 	return flags.write(ctx, in, out, diagnostics, t, secretContent{bundle: bundle}, now)
 }

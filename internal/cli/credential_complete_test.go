@@ -54,6 +54,17 @@ func TestCSRWritesKeyAndRequest(t *testing.T) {
 	}
 }
 
+func TestCSRQuotesTheFileInTheNextCommand(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "my keys")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := executeCredential("", "csr", "external.system.com", "--subject", "CN=orders", "--out-dir", dir)
+	if code != ExitDone || !strings.Contains(stdout, "--key '"+filepath.Join(dir, "external.system.com.key")+"' --cert") {
+		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
+	}
+}
+
 func TestCSRLeavesNoKeyWithoutARequest(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "external.system.com.csr"), "somebody's")

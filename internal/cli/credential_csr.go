@@ -86,7 +86,7 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	_, err = fmt.Fprintf(out, `%s is the private key (%s). Keep it secret.
 %s is the certificate signing request. Send it to the CA that signs for %s.
 After you receive the signed certificate, run: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
-`, keyFile, flags.keyType, requestFile, normalized, name, keyFile, normalized)
+`, keyFile, flags.keyType, requestFile, normalized, name, shellQuoted(keyFile), normalized)
 	return err
 }
 

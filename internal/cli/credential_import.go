@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,8 +42,9 @@ store, so pass that too.
 
 The CA of the server is required, because the key store doesn't contain it: the chain in the key
 store leads to the issuer of the client certificate. Only a ZIP archive can hold it, and then
---server-ca can be the name of a file in it. With --server-ca system, the Secret has no CA, and the
-output starts with a matching EgressTarget. credential server-ca HOST shows which CA that is.
+--server-ca can be the name of a file in it. If a local file has the same name, write archive:NAME
+or ./NAME. With --server-ca system, the Secret has no CA, and the output starts with a matching
+EgressTarget. credential server-ca HOST shows which CA that is.
 
 The command rejects what the controller would reject, with the same messages. It prints doubts as
 warnings, and the next steps, to standard error. If a kubeconfig names a cluster, it also rejects a
@@ -110,7 +114,7 @@ func runImport(
 		imported.bundle, err = openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
 	}
 	if err != nil {
-		return inputError(err)
+		return inputError(imported.failed(diagnostics, err))
 	}
 	return flags.write(ctx, in, out, diagnostics, t, imported, now)
 }
@@ -118,8 +122,40 @@ func runImport(
 // keyStoreChain is what users mistake for the CA of the server.
 const keyStoreChain = "the chain in the key store"
 
-// openArchive reads a ZIP archive. --server-ca can be the name of a file in it.
+// archivePrefix precedes the name of a file in the archive, as in archive:server-ca.pem.
+const archivePrefix = "archive:"
+
+// serverCAIn returns which file of an archive is the CA of the server, as [credential.ReadArchive]
+// takes it. The name of a file in the archive is never preferred to that of a local file. Names in
+// an archive don't start with ./ or /.
+func (f *importFlags) serverCAIn(content []byte) (name string, err error) {
+	name, isExplicit := strings.CutPrefix(f.serverCA, archivePrefix)
+	isHeld := credential.ArchiveHolds(content, name)
+	switch {
+	case name == "" && !isExplicit:
+		return "", nil
+	case isExplicit && !isHeld:
+		return "", fmt.Errorf("--server-ca %s: the archive holds no file %s; for a local file, write ./%[1]s",
+			printable(f.serverCA), credential.Quote(name))
+	case isExplicit:
+		return name, nil
+	case f.serverCA == systemCA, !isHeld:
+		return credential.NotInArchive, nil
+	}
+	// Without the permission to look, the local file may exist.
+	if info, err := os.Stat(name); err == nil && !info.IsDir() || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("--server-ca %s is the name of a file in the archive and of a local file: write "+
+			"%[2]s%[1]s for the one in the archive, or ./%[1]s for the local one", printable(name), archivePrefix)
+	}
+	return name, nil
+}
+
+// openArchive reads a ZIP archive. With an error, the content holds the findings until then.
 func (f *importFlags) openArchive(in io.Reader, prompt io.Writer, name string, content []byte) (secretContent, error) {
+	serverCA, err := f.serverCAIn(content)
+	if err != nil {
+		return secretContent{}, err
+	}
 	password := ""
 	if credential.ArchiveNeedsPassword(content) {
 		read, err := readPassword(f.passwordFile, in, prompt, "Password of "+name+": ")
@@ -129,24 +165,25 @@ func (f *importFlags) openArchive(in io.Reader, prompt io.Writer, name string, c
 		password = read
 	}
 	parcel, err := inTime(readingLimit,
-		func() (credential.Parcel, error) { return credential.ReadArchive(content, password, f.serverCA) })
+		func() (credential.Parcel, error) { return credential.ReadArchive(content, password, serverCA) })
+	opened := secretContent{bundle: parcel.Bundle}
 	switch {
 	case err != nil:
-		return secretContent{}, fmt.Errorf("%s: %w", name, err)
-	case f.serverCA == systemCA, f.serverCA != "" && parcel.ServerCAFile == "":
-		return secretContent{bundle: parcel.Bundle}, nil
+		return opened, fmt.Errorf("%s: %w", name, err)
+	case serverCA == credential.NotInArchive:
+		return opened, nil
 	case parcel.ServerCAFile == "":
-		return secretContent{}, fmt.Errorf("%s: no file in the archive is the CA of the server alone: set --server-ca to "+
+		return opened, fmt.Errorf("%s: no file in the archive is the CA of the server alone: set --server-ca to "+
 			"the name of a file in the archive or of another file, or to %s if a public CA signs the server certificate; "+
 			"credential server-ca HOST shows which CA that is", name, systemCA)
 	}
-	return secretContent{
-		bundle:      parcel.Bundle,
-		authorities: &parcel.ServerCA,
-		note: fmt.Sprintf("Note: the CA of the server is from %s in the archive (SHA-256 %s); compare it with what the "+
-			"partner gave you\n", credential.Quote(parcel.ServerCAFile),
-			fingerprint(parcel.ServerCA.Certificates[0])),
-	}, nil
+	opened.authorities = &parcel.ServerCA
+	opened.note = fmt.Sprintf("Note: the CA of the server is from %s in the archive; compare each SHA-256 fingerprint "+
+		"with what the partner gave you:\n", credential.Quote(parcel.ServerCAFile))
+	for _, trusted := range parcel.ServerCA.Trusted() {
+		opened.note += fmt.Sprintf("  %s  subject %s\n", trusted.Fingerprint, credential.Quote(trusted.Subject))
+	}
+	return opened, nil
 }
 
 func (f *importFlags) validate(args []string) error {
@@ -200,11 +237,12 @@ func openKeyStore(
 	return openWith(name, content, password)
 }
 
+// openWith reads a key store. With an error, the bundle has the findings until then.
 func openWith(name string, content []byte, password string) (credential.Bundle, error) {
 	bundle, err := inTime(readingLimit,
 		func() (credential.Bundle, error) { return credential.ReadKeyStore(name, content, password) })
 	if err != nil {
-		return credential.Bundle{}, fmt.Errorf("%s: %w", name, err)
+		return bundle, fmt.Errorf("%s: %w", name, err)
 	}
 	return bundle, nil
 }
@@ -235,7 +273,7 @@ func importDestination(
 	}
 	bundle, err := openDestination(in, diagnostics, name, destination, flags)
 	if err != nil {
-		return inputError(err)
+		return inputError(secretContent{bundle: bundle}.failed(diagnostics, err))
 	}
 	if _, err := io.WriteString(diagnostics, destinationRemarks(destination, t)); err != nil {
 		return err

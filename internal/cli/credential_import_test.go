@@ -22,6 +22,7 @@ import (
 type keyStore struct {
 	dir     string
 	client  pki.Pair
+	root    *pki.CA
 	issuing *pki.CA
 	server  *pki.CA
 }
@@ -42,6 +43,7 @@ func newKeyStore(t *testing.T) keyStore {
 	root := pki.NewCA(t, "Partner Root")
 	store := keyStore{
 		dir:     t.TempDir(),
+		root:    root,
 		issuing: root.Intermediate(t, "Partner Client CA"),
 		server:  pki.NewCA(t, "Server CA"),
 	}
@@ -251,10 +253,8 @@ func TestImportWritesAFileForTheUserAlone(t *testing.T) {
 		t.Fatalf("%v: %v", info.Mode(), err)
 	}
 	_, stderr, code = executeCredential("", args...)
-	if want := store.path(
-		"secret.yaml",
-	) + " already exists and is not overwritten: move it, or choose another name"; code != ExitFailed ||
-		stderr != want {
+	if want := "--output-file: " + store.path("secret.yaml") +
+		" already exists and is not overwritten: move it, or choose another name"; code != ExitUsage || stderr != want {
 		t.Errorf("exit code %d, standard error %q, want %q", code, stderr, want)
 	}
 }

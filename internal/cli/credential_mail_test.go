@@ -3,6 +3,8 @@ package cli
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/base64"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,7 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mtls.egress/webhook/internal/certs/credential"
 	"mtls.egress/webhook/test/golden"
+	"mtls.egress/webhook/test/pki"
 )
 
 // archive writes the files that a partner sends into one.
@@ -44,9 +48,16 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 	}
 	chain := slices.Concat(store.client.CertPEM, store.issuing.CertPEM)
 	write(t, store.path("mail.pem"), "Hello,\n"+string(chain)+"and the key:\n"+string(store.client.KeyPEM))
+	whole := slices.Concat(chain, store.root.CertPEM)
+	other := pki.NewCA(t, "Old Server CA")
+	write(t, store.path("both.pem"), string(store.server.CertPEM)+string(other.CertPEM))
 	three := store.archive(t, "three.zip", map[string][]byte{
-		"client.crt": chain, "client.key": store.client.KeyPEM, "server-ca.crt": store.server.CertPEM,
+		"client.crt": whole, "client.key": store.client.KeyPEM, "server-ca.crt": store.server.CertPEM,
 	})
+	rootless := store.archive(t, "rootless.zip", map[string][]byte{
+		"client.crt": store.client.CertPEM, "client.key": store.client.KeyPEM, "root.pem": store.root.CertPEM,
+	})
+	keyless := store.archive(t, "keyless.zip", map[string][]byte{"client.crt": chain, "key.txt": []byte("lost")})
 	two := store.archive(t, "two.zip", map[string][]byte{"client.crt": chain, "client.key": store.client.KeyPEM})
 	own := store.archive(t, "own.zip", map[string][]byte{
 		"client.crt": store.client.CertPEM, "client.key": store.client.KeyPEM, "ca.crt": store.issuing.CertPEM,
@@ -64,8 +75,18 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 		"PEM with text around it": {args: slices.Concat([]string{store.path("mail.pem")}, target, ca)},
 		"an archive of the three files": {
 			args: slices.Concat([]string{three}, target),
-			stderr: `Note: the CA of the server is from "server-ca.crt" in the archive (SHA-256 ` +
-				fingerprint(store.server.Certificate) + ")",
+			stderr: `Note: the CA of the server is from "server-ca.crt" in the archive; compare each SHA-256 fingerprint ` +
+				"with what the partner gave you:\n  " + credential.Fingerprint(store.server.Certificate.Raw) +
+				"  subject \"CN=Server CA\"\n",
+		},
+		"an archive without the root of the client, and a CA that may be it": {
+			args: slices.Concat([]string{rootless}, target), code: ExitUsage,
+			stderr: rootless + `: the archive holds a CA in "root.pem", but not the issuer of subject "CN=orders", serial `,
+		},
+		"an archive without a key": {
+			args: slices.Concat([]string{keyless}, target), code: ExitUsage,
+			stderr: `Warning: the file "key.txt" in the archive is ignored: it holds neither a private key nor a ` +
+				"certificate\n" + keyless + ": the archive holds no private key",
 		},
 		"an archive without the CA, and the CA": {args: slices.Concat([]string{two}, target, ca)},
 		"an archive without the CA": {
@@ -108,12 +129,88 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 	})
 }
 
+// TestImportNeverPrefersAFileOfTheArchive has a CA of the same name in the archive and next to it.
+func TestImportNeverPrefersAFileOfTheArchive(t *testing.T) {
+	store := newKeyStore(t)
+	t.Chdir(store.dir)
+	theirs := slices.Concat(pki.NewCA(t, "Theirs").CertPEM, pki.NewCA(t, "Theirs Too").CertPEM)
+	own := base64.StdEncoding.EncodeToString(store.server.CertPEM)
+	write(t, "server-ca.pem", string(store.server.CertPEM))
+	store.archive(t, "mail.zip", map[string][]byte{
+		"client.crt": slices.Concat(store.client.CertPEM, store.issuing.CertPEM), "client.key": store.client.KeyPEM,
+		"server-ca.pem": theirs, "theirs.pem": theirs, "system": theirs, "folder": theirs,
+	})
+	if err := os.Mkdir("folder", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	trusted := base64.StdEncoding.EncodeToString(theirs)
+	tests := map[string]struct {
+		serverCA string
+		// ca is the value of cacert, and stderr a part of standard error.
+		ca, stderr string
+		code       int
+	}{
+		"both have the name": {
+			serverCA: "server-ca.pem", code: ExitUsage,
+			stderr: "--server-ca server-ca.pem is the name of a file in the archive and of a local file: write " +
+				"archive:server-ca.pem for the one in the archive, or ./server-ca.pem for the local one",
+		},
+		"the local one":              {serverCA: "./server-ca.pem", ca: own},
+		"the local one, by its path": {serverCA: store.path("server-ca.pem"), ca: own},
+		"the one in the archive": {
+			serverCA: "archive:server-ca.pem", ca: trusted, stderr: `subject "CN=Theirs Too"`,
+		},
+		"a name that only the archive has": {serverCA: "theirs.pem", ca: trusted, stderr: `subject "CN=Theirs"`},
+		"a name that a local folder has":   {serverCA: "folder", ca: trusted, stderr: `subject "CN=Theirs"`},
+		"a file in the archive without a CA": {
+			serverCA: "archive:client.key", code: ExitUsage, stderr: "holds no certificate",
+		},
+		"a file in the archive named system":  {serverCA: "archive:system", ca: trusted},
+		"the CAs of the system, for all that": {serverCA: "system"},
+		"a name that neither has": {
+			serverCA: "none.pem", code: ExitUsage, stderr: "open none.pem: no such file",
+		},
+		"a name in the archive that it hasn't": {
+			serverCA: "archive:none.pem", code: ExitUsage,
+			stderr: `--server-ca archive:none.pem: the archive holds no file "none.pem"; for a local file, write ` +
+				"./archive:none.pem",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, code := executeCredential("", "import", "mail.zip", "--target", "external.system.com",
+				"--server-ca", test.serverCA)
+			_, rest, _ := strings.Cut(stdout, "  cacert: ")
+			ca, _, _ := strings.Cut(rest, "\n")
+			if diff := cmp.Diff(test.ca, ca); diff != "" || code != test.code || !strings.Contains(stderr, test.stderr) {
+				t.Errorf("exit code %d, standard error %q, CA (-want +got):\n%s", code, stderr, diff)
+			}
+		})
+	}
+}
+
+// TestFailuresKeepTheWarnings fails after a certificate was omitted.
+func TestFailuresKeepTheWarnings(t *testing.T) {
+	store := newKeyStore(t)
+	unreadable := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 0x03, 1, 2, 3}})
+	write(t, store.path("client.key"), string(store.client.KeyPEM))
+	write(t, store.path("chain.pem"), string(store.issuing.CertPEM)+string(unreadable))
+	_, stderr, code := executeCredential("", "complete", "--key", store.path("client.key"), "--cert",
+		store.path("chain.pem"), "--server-ca", store.path("server-ca.pem"), "--target", "external.system.com")
+	warning, failure, _ := strings.Cut(stderr, "\n")
+	if code != ExitFailed || !strings.HasPrefix(warning, "Warning: ") || !strings.Contains(warning, "is skipped") ||
+		!strings.HasPrefix(failure, "no certificate matches the private key") {
+		t.Errorf("exit code %d, standard error:\n%s", code, stderr)
+	}
+}
+
 func TestImportEndsWithTheNextSteps(t *testing.T) {
 	store := newKeyStore(t)
 	var text strings.Builder
 	for _, more := range [][]string{
 		{},
 		{"-n", "project", "--output-file", store.path("secret.yaml")},
+		{"-n", "project", "--output-file", store.path("it's my secret.yaml")},
 		{"--secret-name", "partner"},
 		{"--server-ca", "system", "-n", "project"},
 		{"-o", "text"},

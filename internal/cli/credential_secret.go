@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -56,6 +57,12 @@ type secretContent struct {
 	withTarget bool
 	// note is printed to standard error.
 	note string
+}
+
+// failed prints the findings about what was read, which can explain err, and returns err.
+func (c secretContent) failed(diagnostics io.Writer, err error) error {
+	_, failed := io.WriteString(diagnostics, findingLines(c.bundle.Findings))
+	return errors.Join(err, failed)
 }
 
 func (f *secretFlags) add(cmd *cobra.Command) {
@@ -121,7 +128,7 @@ func (f *secretFlags) validate(chain string) error {
 	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--namespace %s: %s", f.namespace, strings.Join(errs, "; ")))
 	}
-	return errors.Join(append(problems, checkOutput(f.output))...)
+	return errors.Join(append(problems, checkOutput(f.output), checkNewFile("--output-file", f.outputFile))...)
 }
 
 func checkOutput(output string) error {
@@ -210,20 +217,20 @@ func (f *secretFlags) write(
 	if content.authorities == nil {
 		authorities, err := f.readServerCA(in, diagnostics)
 		if err != nil {
-			return inputError(err)
+			return inputError(content.failed(diagnostics, err))
 		}
 		content.authorities = &authorities
 	}
 	layout := f.secretLayout()
 	assembled, err := credential.Assemble(content.bundle, *content.authorities, layout, now)
 	if err != nil {
-		return err
+		return content.failed(diagnostics, err)
 	}
 	findings := assembled.Findings
 	if f.output != outputText {
 		overwritten, err := f.lookForOverwrite(ctx, t)
 		if err != nil {
-			return err
+			return content.failed(diagnostics, err)
 		}
 		findings = append(findings, overwritten...)
 	}
@@ -261,7 +268,7 @@ func (f *secretFlags) nextSteps(t egress.Target, withTarget bool) string {
 	namespace := cmp.Or(t.Namespace, "NAMESPACE")
 	apply := fmt.Sprintf("pipe this output to kubectl apply -n %s -f -", namespace)
 	if f.outputFile != "" {
-		apply = fmt.Sprintf("kubectl apply -n %s -f %s", namespace, f.outputFile)
+		apply = fmt.Sprintf("kubectl apply -n %s -f %s", namespace, shellQuoted(f.outputFile))
 	}
 	try := "egt/" + t.Host
 	annotations := egress.AnnotationTarget + "=" + t.Host
@@ -373,12 +380,33 @@ const (
 	publicFile  os.FileMode = 0o644
 )
 
+// checkNewFile returns an error if [writeNewFile] can't write the file of a flag, before anything
+// is read or sent. No name is valid.
+func checkNewFile(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	if _, err := os.Lstat(name); err == nil {
+		return fmt.Errorf("%s: %w", flag, existing(name))
+	}
+	folder := filepath.Dir(name)
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s %s: %s is not a directory; create it, or choose another name", flag, printable(name),
+			printable(folder))
+	}
+	return nil
+}
+
+func existing(name string) error {
+	return fmt.Errorf("%s already exists and is not overwritten: move it, or choose another name", printable(name))
+}
+
 // writeNewFile writes a file that must not exist. An existing one may hold the only copy of a key,
 // or be readable by others.
 func writeNewFile(name string, content []byte, mode os.FileMode) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s already exists and is not overwritten: move it, or choose another name", name)
+		return existing(name)
 	}
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -37,8 +36,9 @@ func newCredentialServerCACommand() *cobra.Command {
 		Short: "Show which CA signs the certificate of a server",
 		Long: `Make a TLS handshake with a server, and show the certificates that it presents, which CA to trust for
 it, and which sources have that CA: the server itself, the files of --from, and the CAs that this
-machine trusts. If the server doesn't send the root, and no source has it, the command names it, and
-prints the address at which its issuer publishes it. Nothing is fetched from there.
+machine trusts. With --from, only a CA in one of the files is to be trusted. If the server doesn't
+send the root, and no source has it, the command names it, and prints the address at which its issuer
+publishes it. Nothing is fetched from there.
 
 What a server presents is not proof: any server can present any certificate.
 Compare the SHA-256 fingerprint of the CA with the one that the partner gave you by another way.
@@ -62,7 +62,7 @@ certificate is not usable (expired, for another name); 2 invalid command line or
 	flags.add(cmd)
 	set := cmd.Flags()
 	set.StringArrayVar(&flags.from, "from", nil,
-		"also look for the CA in this file (PEM, DER, PKCS#7, or a Java or PKCS#12 trust store); repeatable")
+		"only trust a CA in this file (PEM, DER, PKCS#7, or a Java or PKCS#12 trust store); repeatable")
 	set.StringVar(&flags.passwordFile, "password-file", "",
 		"file with the password of the trust stores in --from, or - for standard input (default: a prompt on a terminal, "+
 			"then none)")
@@ -79,6 +79,8 @@ type serverReport struct {
 	*credential.Presented
 	// Problems are those of the certificate of the server, if the CA is trusted.
 	Problems []string `json:"problems,omitempty"`
+	// from are the files of --from.
+	from []string
 }
 
 func runServerCA(
@@ -90,7 +92,7 @@ func runServerCA(
 	now time.Time,
 ) error {
 	t, err := flags.target(argument)
-	if err := errors.Join(err, checkOutput(flags.output)); err != nil {
+	if err := errors.Join(err, checkOutput(flags.output), checkNewFile("--save", flags.save)); err != nil {
 		return usageError(err)
 	}
 	sources, err := flags.sources(in, diagnostics)
@@ -121,18 +123,22 @@ func runServerCA(
 	if err := writeNewFile(flags.save, credential.EncodeCertificate(report.Authority), publicFile); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(diagnostics, "%s holds the CA. Use it as --server-ca %[1]s after you compared the fingerprint.\n",
-		printable(flags.save))
+	_, err = fmt.Fprintf(diagnostics, "%s holds the CA. Use it as --server-ca %s after you compared the fingerprint.\n",
+		printable(flags.save), printable(shellQuoted(flags.save)))
 	return err
 }
 
-// sources reads the files of --from.
-func (f *serverCAFlags) sources(in io.Reader, prompt io.Writer) ([]credential.Source, error) {
+// sources reads the files of --from. It warns about certificates that can't be read, because the CA
+// can be one of them.
+func (f *serverCAFlags) sources(in io.Reader, diagnostics io.Writer) ([]credential.Source, error) {
 	var sources []credential.Source
 	for _, name := range f.from {
-		authorities, err := readTrustStore(in, prompt, name, f.passwordFile)
+		authorities, err := readTrustStore(in, diagnostics, name, f.passwordFile)
 		if err != nil {
 			return nil, fmt.Errorf("--from: %w", err)
+		}
+		if _, err := io.WriteString(diagnostics, findingLines(authorities.Skipped)); err != nil {
+			return nil, err
 		}
 		sources = append(sources, credential.Source{Name: name, Certificates: authorities.Certificates})
 	}
@@ -152,6 +158,9 @@ func reportOf(
 		Target:  net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port))),
 		Address: seen.Address, Version: tls.VersionName(seen.Version), Presented: presented,
 	}
+	for _, source := range sources {
+		report.from = append(report.from, source.Name)
+	}
 	if presented.Authority != nil {
 		for _, problem := range verify.Problems(seen.Server.Chain, presented.Authority, t.SubjectAltNames, now) {
 			report.Problems = append(report.Problems, problem.Message)
@@ -163,6 +172,13 @@ func reportOf(
 // err returns why the CA can't be used, or nil.
 func (r *serverReport) err(t egress.Target) error {
 	switch {
+	case len(r.Namesakes) > 0:
+		return fmt.Errorf("DON'T TRUST THIS SERVER: %s has a CA with the name of the one that signs its certificate, but "+
+			"with another key. Someone may answer in place of %s, or the partner replaced its CA: ask the partner by "+
+			"another way than this connection", joinNames(r.Namesakes), t.Host)
+	case r.Authority == nil && len(r.from) > 0:
+		return fmt.Errorf("no file of --from (%s) has the CA of %s: ask the partner for the certificate of %s, and pass it "+
+			"in --from FILE; what the server sends is not proof", joinNames(r.from), t.Host, credential.Quote(r.MissingIssuer))
 	case r.Authority == nil:
 		return fmt.Errorf("no source has the CA of %s: ask the partner for the certificate of %s, and pass it in --from FILE",
 			t.Host, credential.Quote(r.MissingIssuer))
@@ -171,6 +187,9 @@ func (r *serverReport) err(t egress.Target) error {
 	}
 	return nil
 }
+
+// joinNames joins the names of files for a message.
+func joinNames(names []string) string { return printable(strings.Join(names, ", ")) }
 
 func (r *serverReport) encode(output string) ([]byte, error) {
 	switch output {
@@ -194,7 +213,7 @@ func (r *serverReport) text() string {
 	} else {
 		fmt.Fprintf(&text, "  %s (%s)\n", r.Trust.Subject, explainKind(r.Kind))
 		fmt.Fprintf(&text, "  valid to %s (%d days left)\n", r.Trust.NotAfter.Format(time.RFC3339), r.Trust.DaysLeft)
-		fmt.Fprintf(&text, "  SHA-256  %s\n", fingerprint(r.Authority))
+		fmt.Fprintf(&text, "  SHA-256  %s\n", credential.Fingerprint(r.Authority.Raw))
 		for _, source := range r.Sources {
 			has := "doesn't have it"
 			if source.Found {
@@ -203,7 +222,12 @@ func (r *serverReport) text() string {
 			fmt.Fprintf(&text, "  - %s: %s\n", source.Source, has)
 		}
 	}
-	if r.MissingIssuer != "" {
+	switch {
+	case len(r.Namesakes) > 0:
+		fmt.Fprintf(&text, "  %s has a CA of the same name with another key.\n", joinNames(r.Namesakes))
+	case r.MissingIssuer != "" && r.Authority == nil && len(r.from) > 0:
+		fmt.Fprintf(&text, "  No file of --from has the certificate of %s.\n", r.MissingIssuer)
+	case r.MissingIssuer != "":
 		fmt.Fprintf(&text, "  No source has the certificate of %s.\n", r.MissingIssuer)
 	}
 	for _, url := range r.IssuerURLs {
@@ -228,10 +252,4 @@ func explainKind(kind credential.TrustKind) string {
 	case credential.TrustRoot:
 	}
 	return "the root: it stays when the partner changes the CAs below it"
-}
-
-// fingerprint returns the SHA-256 fingerprint of a certificate, as OpenSSL and browsers show it.
-func fingerprint(certificate *x509.Certificate) string {
-	sum := sha256.Sum256(certificate.Raw)
-	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
 }

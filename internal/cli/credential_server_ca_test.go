@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -152,6 +153,14 @@ func TestServerCAShowsWhatToTrust(t *testing.T) {
 	itself.Subject = pkix.Name{CommonName: partnerHost}
 	expired := pki.Server(partnerHost)
 	expired.NotAfter = pki.Epoch().AddDate(1, 0, 0)
+	// A root that has the name of the partner's, and another key.
+	fake := pki.NewCA(t, "Partner Root")
+	imitated := pki.Server(partnerHost)
+	imitated.Subject = pkix.Name{CommonName: partnerHost}
+	old := pki.NewCA(t, "Old Root")
+	cross := old.Issue(t, pki.Template{Subject: s.root.Certificate.Subject, Key: s.root.Key, IsCA: true,
+		KeyUsage: x509.KeyUsageCertSign})
+	direct := s.root.Issue(t, imitated)
 	var text strings.Builder
 	for _, test := range []struct {
 		sentence string
@@ -163,6 +172,12 @@ func TestServerCAShowsWhatToTrust(t *testing.T) {
 		{"the server sends no root, and nobody has it", nil, []pki.Pair{s.server, s.issuing.Pair}, nil},
 		{"a file has the root", nil, []pki.Pair{s.server, s.issuing.Pair}, from("other.pem", "root.pem")},
 		{"a file has the intermediate and the root", nil, []pki.Pair{s.server}, from("both.pem")},
+		{"the server sends its root, and no file has it", nil, []pki.Pair{s.server, s.issuing.Pair, s.root.Pair},
+			from("other.pem")},
+		{"a file has the root by its name, with another key", nil, []pki.Pair{fake.Issue(t, imitated), fake.Pair},
+			from("other.pem", "root.pem")},
+		{"a file has the root, and the server sends it signed by an older one", nil, []pki.Pair{direct, cross},
+			from("root.pem")},
 		{"the server sends its certificate alone", nil, []pki.Pair{s.server}, nil},
 		{"the server signed its own certificate", nil, []pki.Pair{pki.SelfSigned(t, itself).Pair}, nil},
 		{"the server asks for a client certificate", s.root, []pki.Pair{s.server, s.issuing.Pair, s.root.Pair}, nil},
@@ -199,11 +214,20 @@ func TestServerCASavesTheCA(t *testing.T) {
 	tests := map[string]struct {
 		chain []pki.Pair
 		file  string
+		from  string
 		want  string
 	}{
-		"the file exists": {
-			chain: []pki.Pair{s.server, s.issuing.Pair, s.root.Pair}, file: file,
-			want: "ca.pem already exists and is not overwritten: move it, or choose another name\nexit code 1\n",
+		"the folder doesn't exist": {
+			chain: []pki.Pair{s.server, s.issuing.Pair, s.root.Pair}, file: filepath.Join(s.folder, "none", "new.pem"),
+			want: "error: --save none/new.pem: none is not a directory; create it, or choose another name\n" +
+				"exit code 2\n",
+		},
+		"no file of --from has the root that the server sends": {
+			chain: []pki.Pair{s.server, s.issuing.Pair, s.root.Pair}, file: filepath.Join(s.folder, "new.pem"),
+			from: "other.pem",
+			want: "error: no file of --from (other.pem) has the CA of external.system.com: ask the partner for the " +
+				`certificate of "CN=Partner Root", and pass it in --from FILE; what the server sends is not proof` +
+				"\nexit code 1\n",
 		},
 		"the server has another name": {
 			chain: []pki.Pair{s.root.Issue(t, pki.Server("other.example")), s.root.Pair},
@@ -220,7 +244,12 @@ func TestServerCASavesTheCA(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			address, _ := partner(t, nil, test.chain...)
-			text, _ := s.run(t, address, func(f *serverCAFlags) { f.save = test.file })
+			text, _ := s.run(t, address, func(f *serverCAFlags) {
+				f.save = test.file
+				if test.from != "" {
+					f.from = []string{filepath.Join(s.folder, test.from)}
+				}
+			})
 			if !strings.HasSuffix(text, test.want) {
 				t.Errorf("got\n%s\nwant at the end\n%s", text, test.want)
 			}
@@ -232,6 +261,41 @@ func TestServerCASavesTheCA(t *testing.T) {
 				t.Errorf("the file changed: %v", err)
 			}
 		})
+	}
+}
+
+func TestServerCAChecksTheFileFirst(t *testing.T) {
+	s := newServers(t)
+	address, visits := partner(t, nil, s.server, s.issuing.Pair, s.root.Pair)
+	text, _ := s.run(t, address, func(f *serverCAFlags) { f.save = filepath.Join(s.folder, "root.pem") })
+	if want := "error: --save: root.pem already exists and is not overwritten: move it, or choose another name\n" +
+		"exit code 2\n"; text != want {
+		t.Errorf("got %s\nwant %s", text, want)
+	}
+	if len(visits) > 0 {
+		t.Error("the server was called")
+	}
+}
+
+// TestServerCAWarnsAboutUnreadableCAs has a CA with a curve that crypto/x509 doesn't know.
+func TestServerCAWarnsAboutUnreadableCAs(t *testing.T) {
+	s := newServers(t)
+	file := filepath.Join(s.folder, "curves.pem")
+	command := exec.CommandContext(t.Context(), "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:brainpoolP256r1", "-nodes", "-keyout", os.DevNull, "-subj", "/CN=Brainpool CA", "-out", file)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%s", output)
+	}
+	unreadable, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, string(unreadable)+string(s.root.CertPEM))
+	address, _ := partner(t, nil, s.server, s.issuing.Pair)
+	text, err := s.run(t, address, func(f *serverCAFlags) { f.from = []string{file} })
+	if want := `(CA of the server): certificate 1 of 2 (subject "CN=Brainpool CA") is skipped`; err != nil ||
+		!strings.HasPrefix(text, "Warning: ") || !strings.Contains(text, want) {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

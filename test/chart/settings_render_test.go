@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,8 +20,10 @@ func TestSettingsOfBothProcesses(t *testing.T) {
 	pod := "spec.template.spec."
 	container := pod + "containers.0."
 	tests := map[string]struct {
-		set  string
-		want map[string]any
+		set string
+		// common are commonLabels.
+		common string
+		want   map[string]any
 	}{
 		"by default, no Pod goes before its successor is ready": {
 			want: map[string]any{"spec.strategy": map[string]any{
@@ -36,6 +39,27 @@ func TestSettingsOfBothProcesses(t *testing.T) {
 		"all Pods go first, without the settings of the other strategy, which the API server refuses": {
 			set:  `{"strategy": {"type": "Recreate"}}`,
 			want: map[string]any{"spec.strategy": map[string]any{"type": "Recreate"}},
+		},
+		"null is Kubernetes' default": {
+			set: `{"strategy": null, "livenessProbe": null, "readinessProbe": null}`,
+			want: map[string]any{
+				"spec.strategy":              nil,
+				container + "livenessProbe":  map[string]any{"httpGet": map[string]any{"path": "/healthz", "port": "health"}},
+				container + "readinessProbe": map[string]any{"httpGet": map[string]any{"path": "/readyz", "port": "health"}},
+			},
+		},
+		"labels of the Pods win over those of all objects, but not over the chart's": {
+			set:    `{"podLabels": {"team": "b", "app.kubernetes.io/name": "other"}}`,
+			common: `{"team": "a", "all": "yes"}`,
+			want: map[string]any{
+				"spec.template.metadata.labels.team": "b", "spec.template.metadata.labels.all": "yes",
+			},
+		},
+		"another memory limit of Go": {
+			set: `{"extraEnv": [{"name": "GOMEMLIMIT", "value": "100MiB"}]}`,
+			want: map[string]any{
+				container + "env.2": map[string]any{"name": "GOMEMLIMIT", "value": "100MiB"},
+			},
 		},
 		"by default, nothing of the node's": {
 			want: map[string]any{
@@ -129,6 +153,9 @@ func TestSettingsOfBothProcesses(t *testing.T) {
 				if test.set != "" {
 					set = process + ".deployment=" + test.set
 				}
+				if test.common != "" {
+					set += ",commonLabels=" + test.common
+				}
 				object := render(t, "--set-json", set)["Deployment "+deployment]
 				got := map[string]any{}
 				for path := range test.want {
@@ -146,8 +173,8 @@ func TestSettingsOfBothProcesses(t *testing.T) {
 func steps(path string) []any {
 	var found []any
 	for step := range strings.SplitSeq(path, ".") {
-		if step == "0" {
-			found = append(found, 0)
+		if number, err := strconv.Atoi(step); err == nil {
+			found = append(found, number)
 			continue
 		}
 		found = append(found, step)
@@ -536,8 +563,28 @@ func TestValuesThatContradictEachOther(t *testing.T) {
 		"the port of the kubelet": {
 			set: `webhook.deployment.hostNetwork=true,webhook.port=10250`,
 			want: []string{
-				"webhook.deployment.hostNetwork is true, and a port of the webhook is 10250, which is the port of the " +
-					"kubelet on every node: write another port",
+				"webhook.deployment.hostNetwork is true, and a port of the webhook is 10250, one of those that Kubernetes " +
+					"itself uses on nodes (10248 to 10259): write another port",
+			},
+		},
+		"values of an older chart, without the ports": {
+			set: `webhook.port=null`,
+			want: []string{
+				"webhook.port, webhook.metricsPort or webhook.healthPort is missing: write a port, or, if an upgrade with " +
+					"--reuse-values has kept the values of an older version of the chart, write --reset-then-reuse-values",
+			},
+		},
+		"no Pod may go, and none may come": {
+			set: `controller.deployment.strategy={"rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}}`,
+			want: []string{
+				"controller.deployment.strategy.rollingUpdate has maxSurge and maxUnavailable 0, with which no Pod can be " +
+					"replaced: write 1 for one of them",
+			},
+		},
+		"a volume with the name of one of the chart": {
+			set: `webhook.deployment.extraVolumes=[{"name": "token", "emptyDir": {}}]`,
+			want: []string{
+				"webhook.deployment.extraVolumes has token, which is the name of a volume of the chart: write another name",
 			},
 		},
 		"arguments that contradict a policy of the chart": {

@@ -273,6 +273,10 @@ func TestValuesThatAreRefused(t *testing.T) {
 			set:  `uninstall.refuseWhileInUse="no"`,
 			want: "at '/uninstall/refuseWhileInUse': got string, want boolean",
 		},
+		"an image with its tag": {
+			set:  `image.repository="registry.example/mtls-egress-webhook:1"`,
+			want: "at '/image/repository': 'registry.example/mtls-egress-webhook:1' does not match pattern",
+		},
 		"a label of all objects that is no text": {
 			set:  `commonLabels={"team": 1}`,
 			want: "at '/commonLabels/team': got number, want string",

@@ -53,10 +53,10 @@ func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	for row, source := range map[string]struct{ file, pattern string }{
-		"Kubernetes":                     {"go.mod", `k8s\.io/kubernetes v(\d+\.\d+)\.`},
+		"Kubernetes":                     {"go.mod", `k8s\.io/kubernetes v(\d+\.\d+\.\d+)`},
 		"Istio":                          {"istio/go.mod", `istio\.io/api v(\d+\.\d+)\.`},
-		"cert-manager, where it is used": {"certmanager/go.mod", `cert-manager/cert-manager v(\d+\.\d+)\.`},
-		"Helm":                           {"go.mod", `helm\.sh/helm/v3 v(\d+\.\d+)\.`},
+		"cert-manager, where it is used": {"certmanager/go.mod", `cert-manager/cert-manager v(\d+\.\d+\.\d+)`},
+		"Helm":                           {"go.mod", `helm\.sh/helm/v3 v(\d+\.\d+\.\d+)`},
 	} {
 		t.Run(row, func(t *testing.T) {
 			modules, err := os.ReadFile(filepath.Join(root, "test", "tools", source.file))

@@ -92,6 +92,9 @@ func write(r row) error {
 
 // current fails unless the table is evidence for a release of the product in the folder.
 func current(ctx context.Context) error {
+	if err := committed(ctx); err != nil {
+		return err
+	}
 	content, err := os.ReadFile(document)
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func (c combination) play(ctx context.Context) (row, error) {
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return row{}, err
 	}
-	env := slices.Concat(os.Environ(), c.env)
+	env := slices.Concat(slices.DeleteFunc(os.Environ(), selects), c.env)
 	for variable, args := range c.provided {
 		tools := exec.CommandContext(ctx, "go", slices.Concat([]string{"-C", "test/tools", "run", "."}, args)...)
 		tools.Stderr = os.Stderr
@@ -68,6 +68,16 @@ func (c combination) play(ctx context.Context) (row, error) {
 		return r, r.addEvidence(written)
 	}
 	return r, nil
+}
+
+// selects reports whether a variable of the caller's environment, as NAME=VALUE, would have the
+// tests run on something else than the combination.
+func selects(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return slices.Contains([]string{
+		"KUBEBUILDER_ASSETS", "KUBECONFIG", "MTLS_EGRESS_ASSETS", "MTLS_EGRESS_MESH", "MTLS_EGRESS_NODE",
+		"MTLS_EGRESS_NODE_FAMILY",
+	}, name)
 }
 
 // follow counts the events that `go test -json` writes, and copies the tests' output. failed are
@@ -125,21 +135,25 @@ func git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(stdout), err
 }
 
-// commit is the one whose product is in the folder, in short. Changes that aren't committed are an
-// error.
+// commit is the one whose product is in the folder, in short.
 func commit(ctx context.Context) (string, error) {
-	changed, err := git(ctx, slices.Concat([]string{"status", "--porcelain", "--"}, product())...)
-	if err != nil {
+	if err := committed(ctx); err != nil {
 		return "", err
-	}
-	if changed != "" {
-		return "", fmt.Errorf("commit these changes first, as the table names the commit that was tested:\n%s", changed)
 	}
 	return git(ctx, "rev-parse", "--short=12", "HEAD")
 }
 
-// sameProduct reports whether the product of a commit is that of the folder.
+// committed returns an error if the product in the folder is in no commit, new files included.
+func committed(ctx context.Context) error {
+	changed, err := git(ctx, slices.Concat([]string{"status", "--porcelain", "--"}, product())...)
+	if err == nil && changed != "" {
+		err = fmt.Errorf("commit these changes first, as the table names the commit that was tested:\n%s", changed)
+	}
+	return err
+}
+
+// sameProduct reports whether the product of a commit is that of HEAD.
 func sameProduct(ctx context.Context, commit string) (bool, error) {
-	changed, err := git(ctx, slices.Concat([]string{"diff", "--name-only", commit, "--"}, product())...)
+	changed, err := git(ctx, slices.Concat([]string{"diff", "--name-only", commit, "HEAD", "--"}, product())...)
 	return changed == "", err
 }

@@ -123,6 +123,9 @@ func missing(rows []row, sameProduct func(commit string) (bool, error)) []string
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Sprintf("%s: its tests ran on the commit %s: %v", c.name, r.commit, err))
+		case r.passed == 0 || c.counts && r.calls == 0 || r.plaintext != 0:
+			problems = append(problems, fmt.Sprintf("%s: %d tests passed, with %d calls and %d bytes of plain text, which is "+
+				"no evidence", c.name, r.passed, r.calls, r.plaintext))
 		case !same:
 			problems = append(problems, fmt.Sprintf(
 				"%s: its tests ran on the commit %s of %s, and the product has changed since", c.name, r.commit, r.date))

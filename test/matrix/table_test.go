@@ -65,9 +65,19 @@ func TestDocumentsWithoutATableAreRefused(t *testing.T) {
 
 func TestATableIsCurrentWhenItHasEverythingOfTodaysProduct(t *testing.T) {
 	var whole []row
-	for at := range combinations() {
-		whole = append(whole, rowOf(at, 10))
+	for at, c := range combinations() {
+		r := rowOf(at, 10)
+		if c.counts {
+			r = withCalls(r)
+		}
+		whole = append(whole, r)
 	}
+	last := len(whole) - 1
+	if !whole[last].counted {
+		t.Fatalf("the tests of %s count no calls", whole[last].name)
+	}
+	empty, plain := slices.Clone(whole), slices.Clone(whole)
+	empty[0].passed, empty[last].calls, plain[last].plaintext = 0, 0, 7
 	first := whole[0].name
 	old := slices.Clone(whole)
 	old[0].commit = "of-old"
@@ -81,6 +91,13 @@ func TestATableIsCurrentWhenItHasEverythingOfTodaysProduct(t *testing.T) {
 		"a row is missing":                {rows: whole[1:], want: []string{first + ": its tests haven't run"}},
 		"a row is of another product": {rows: old, want: []string{
 			first + ": its tests ran on the commit of-old of 2026-11-30, and the product has changed since",
+		}},
+		"rows without tests and without calls": {rows: empty, want: []string{
+			first + ": 0 tests passed, with 0 calls and 0 bytes of plain text, which is no evidence",
+			whole[last].name + ": 10 tests passed, with 0 calls and 0 bytes of plain text, which is no evidence",
+		}},
+		"plain text": {rows: plain, want: []string{
+			whole[last].name + ": 10 tests passed, with 1234 calls and 7 bytes of plain text, which is no evidence",
 		}},
 		"the commit of a row isn't there": {rows: unknown, want: []string{
 			first + ": its tests ran on the commit of-nobody: unknown revision",

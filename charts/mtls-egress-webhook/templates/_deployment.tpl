@@ -15,14 +15,16 @@ spec:
   selector:
     matchLabels:
       {{- include "mtls-egress-webhook.componentSelectorLabels" . | nindent 6 }}
+  {{- with $deployment.strategy }}
   strategy:
     {{- /* The API server rejects rollingUpdate, which is in the defaults, with Recreate. */}}
-    {{- eq $deployment.strategy.type "Recreate" | ternary (dict "type" "Recreate") $deployment.strategy | toYaml | nindent 4 }}
+    {{- eq .type "Recreate" | ternary (dict "type" "Recreate") . | toYaml | nindent 4 }}
+  {{- end }}
   template:
     metadata:
       labels:
         {{- $own := dict "sidecar.istio.io/inject" "false" }}
-        {{- $labels := merge $own (include "mtls-egress-webhook.componentLabels" . | fromYaml) ($deployment.podLabels | default dict) }}
+        {{- $labels := merge $own (include "mtls-egress-webhook.componentLabels" (merge (dict "labels" $deployment.podLabels) .) | fromYaml) }}
         {{- toYaml $labels | nindent 8 }}
       {{- with $deployment.podAnnotations }}
       annotations:
@@ -71,9 +73,15 @@ spec:
           valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
         - name: POD_IPS
           valueFrom: {fieldRef: {fieldPath: status.podIPs}}
+        {{- $extra := dict }}
+        {{- range $deployment.extraEnv }}
+        {{- $_ := set $extra .name true }}
+        {{- end }}
+        {{- if not $extra.GOMEMLIMIT }}
         # The garbage collector runs more often near the memory limit.
         - name: GOMEMLIMIT
           valueFrom: {resourceFieldRef: {resource: limits.memory}}
+        {{- end }}
         {{- with $deployment.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -85,11 +93,9 @@ spec:
         - {name: metrics, containerPort: {{ $process.metricsPort | default 8080 }}, protocol: TCP}
         - {name: health, containerPort: {{ $process.healthPort | default 8081 }}, protocol: TCP}
         livenessProbe:
-          httpGet: {path: /healthz, port: health}
-          {{- toYaml $deployment.livenessProbe | nindent 10 }}
+          {{- merge (dict "httpGet" (dict "path" "/healthz" "port" "health")) ($deployment.livenessProbe | default dict) | toYaml | nindent 10 }}
         readinessProbe:
-          httpGet: {path: /readyz, port: health}
-          {{- toYaml $deployment.readinessProbe | nindent 10 }}
+          {{- merge (dict "httpGet" (dict "path" "/readyz" "port" "health")) ($deployment.readinessProbe | default dict) | toYaml | nindent 10 }}
         resources:
           {{- toYaml $deployment.resources | nindent 10 }}
         securityContext:

@@ -66,7 +66,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "mtls-egress-webhook.componentLabels" -}}
 {{- $own := dict "app.kubernetes.io/component" .component }}
-{{- merge $own (include "mtls-egress-webhook.labels" .top | fromYaml) | toYaml }}
+{{- merge $own (include "mtls-egress-webhook.chartLabels" .top | fromYaml) (.labels | default dict) (.top.Values.commonLabels | default dict) | toYaml }}
 {{- end }}
 
 {{- /* The metadata of an object of the process. The dict can also have name, labels and annotations, as for metadata. */}}

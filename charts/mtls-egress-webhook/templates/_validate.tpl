@@ -64,11 +64,17 @@ all. With the label of an aggregated role, users would have the rights of the co
 {{- define "mtls-egress-webhook.portProblems" -}}
 {{- $problems := list }}
 {{- with .Values.webhook }}
-{{- if ne 3 (list (int .port) (int .metricsPort) (int .healthPort) | uniq | len) }}
+{{- if not (and .port .metricsPort .healthPort) }}
+{{- $problems = append $problems "webhook.port, webhook.metricsPort or webhook.healthPort is missing: write a port, or, if an upgrade with --reuse-values has kept the values of an older version of the chart, write --reset-then-reuse-values" }}
+{{- else if ne 3 (list (int .port) (int .metricsPort) (int .healthPort) | uniq | len) }}
 {{- $problems = append $problems (printf "webhook.port, webhook.metricsPort and webhook.healthPort are %d, %d and %d: write three different ports" (int .port) (int .metricsPort) (int .healthPort)) }}
 {{- end }}
-{{- if and .deployment.hostNetwork (has 10250 (list (int .port) (int .metricsPort) (int .healthPort))) }}
-{{- $problems = append $problems "webhook.deployment.hostNetwork is true, and a port of the webhook is 10250, which is the port of the kubelet on every node: write another port" }}
+{{- if .deployment.hostNetwork }}
+{{- range list .port .metricsPort .healthPort }}
+{{- if and (ge (int .) 10248) (le (int .) 10259) }}
+{{- $problems = append $problems (printf "webhook.deployment.hostNetwork is true, and a port of the webhook is %d, one of those that Kubernetes itself uses on nodes (10248 to 10259): write another port" (int .)) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- toYaml $problems }}
@@ -93,6 +99,15 @@ the chart sets can't be set a second time.
 {{- if hasKey $taken $flag }}
 {{- $problems = append $problems (printf "%s.extraArgs has %s, which the chart sets from its values: change the value, and remove the argument" $path $flag) }}
 {{- end }}
+{{- end }}
+{{- range $deployment.extraVolumes }}
+{{- if has .name (list "token" "serving-certificate" "client-ca") }}
+{{- $problems = append $problems (printf "%s.extraVolumes has %s, which is the name of a volume of the chart: write another name" $path .name) }}
+{{- end }}
+{{- end }}
+{{- $rolling := ($deployment.strategy | default dict).rollingUpdate | default dict }}
+{{- if and (ne "Recreate" ($deployment.strategy | default dict).type) (has ($rolling.maxSurge | toString) (list "0" "0%")) (has ($rolling.maxUnavailable | toString) (list "0" "0%")) }}
+{{- $problems = append $problems (printf "%s.strategy.rollingUpdate has maxSurge and maxUnavailable 0, with which no Pod can be replaced: write 1 for one of them" $path) }}
 {{- end }}
 {{- range $deployment.extraEnv }}
 {{- if has .name (list "POD_NAMESPACE" "POD_IPS") }}

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +14,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"mtls.egress/webhook/internal/certs/pfx"
 )
 
 // FileIgnored means that a file of an archive is neither a key nor a certificate.
@@ -39,9 +43,10 @@ type Parcel struct {
 type archived struct {
 	name    string
 	content []byte
-	// keys and certificates are what the file holds.
+	// keys and certificates are what the file holds, and findings are about what is omitted of it.
 	keys         []crypto.Signer
 	certificates []*x509.Certificate
+	findings     []Finding
 }
 
 // IsArchive reports whether content begins like a ZIP archive.
@@ -56,53 +61,69 @@ func ArchiveNeedsPassword(content []byte) bool {
 	return err == nil && slices.ContainsFunc(files, func(f archived) bool { return NeedsPassword(f.content) })
 }
 
+// ArchiveHolds reports whether an archive holds a file of a name. It is false for an archive that
+// can't be read.
+func ArchiveHolds(content []byte, name string) bool {
+	files, err := unpack(content)
+	return err == nil && slices.ContainsFunc(files, func(f archived) bool { return f.name == name })
+}
+
+// NotInArchive is the serverCA for [ReadArchive] if the CA of the server is not in the archive. No
+// file in an archive has this name.
+const NotInArchive = "/"
+
 // ReadArchive reads a ZIP archive with a private key, its certificates and the CA of the server, in
 // files of any name. password is that of the encrypted files. serverCA is the name of the file with
-// the CA of the server. If it is "", the CA is taken from the only file that has no key, and none
-// of whose certificates belongs to the chain of the client certificate: a CA that also issued the
-// client certificate must be named, because nothing shows that it is meant. If no file is the CA,
-// ServerCAFile is "".
+// the CA of the server, or [NotInArchive]. If it is "", the CA is taken from the only file that has
+// no key, and none of whose certificates belongs to the chain of the client certificate. A CA that
+// also issued the client certificate must be named, because nothing shows that it is meant. So must
+// every CA if that chain doesn't end at a root, because the CA can be the missing root. If no file
+// is the CA, ServerCAFile is "".
 //
-// Files with anything else are skipped with a warning. If password is the reason for the error, it
-// is a [*WrongPasswordError].
+// Files with anything else are skipped with a warning. With an error, the Findings of the Bundle
+// are those until then. If password is the reason for the error, it is a [*WrongPasswordError].
 func ReadArchive(content []byte, password, serverCA string) (Parcel, error) {
 	files, err := unpack(content)
 	if err != nil {
 		return Parcel{}, err
 	}
-	var findings []Finding
-	var known []archived
-	for _, file := range files {
-		switch isKnown, err := file.read(password); {
-		case err != nil:
-			return Parcel{}, fmt.Errorf("%s in the archive: %w", Quote(file.name), err)
-		case isKnown:
-			known = append(known, file)
-		default:
-			findings = append(findings, warning(FileIgnored,
-				"the file %s in the archive is ignored: it holds neither a private key nor a certificate", Quote(file.name)))
+	var failures []error
+	for i := range files {
+		if err := files[i].read(password); err != nil {
+			failures = append(failures, fmt.Errorf("%s in the archive: %w", Quote(files[i].name), err))
 		}
 	}
-	bundle, err := joined(known)
-	if err != nil {
-		return Parcel{}, err
+	bundle, err := joined(files)
+	if len(failures) > 0 {
+		err = errors.Join(failures...)
 	}
-	chosen, err := chooseServerCA(known, bundle, serverCA)
+	if err != nil {
+		return Parcel{Bundle: Bundle{Findings: findingsOf(files)}}, err
+	}
+	chosen, err := chooseServerCA(files, bundle, serverCA)
 	if err != nil || chosen < 0 {
-		bundle.Findings = findings
 		return Parcel{Bundle: bundle}, err
 	}
-	file := known[chosen]
+	file := files[chosen]
 	authorities, err := ReadTrustStore(file.name, file.content, password)
 	if err != nil {
-		return Parcel{}, err
+		return Parcel{Bundle: bundle}, err
 	}
+	others := slices.Delete(slices.Clone(files), chosen, chosen+1)
 	// A CA that is only the server's would be a stranger in the chain of the client.
-	if rest, err := joined(slices.Delete(slices.Clone(known), chosen, chosen+1)); err == nil && sameChain(bundle, rest) {
+	if rest, err := joined(others); err == nil && sameChain(bundle, rest) {
 		bundle = rest
 	}
-	bundle.Findings = findings
+	// The findings about the chosen file are those of the CA.
+	bundle.Findings = findingsOf(others)
 	return Parcel{Bundle: bundle, ServerCA: authorities, ServerCAFile: file.name}, nil
+}
+
+func findingsOf(files []archived) (findings []Finding) {
+	for _, file := range files {
+		findings = append(findings, file.findings...)
+	}
+	return findings
 }
 
 // sameChain reports whether two bundles with the same key have the same chain.
@@ -148,6 +169,9 @@ func unpack(content []byte) ([]archived, error) {
 			return nil, err
 		}
 		left -= int64(len(unpacked))
+		if block := keyInDER(unpacked); block != nil {
+			unpacked = pem.EncodeToMemory(block)
+		}
 		files = append(files, archived{name: name, content: unpacked})
 	}
 	return files, nil
@@ -172,30 +196,85 @@ func readEntry(entry *zip.File, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// read parses the file. isKnown is false if it holds neither a key nor a certificate.
-func (f *archived) read(password string) (isKnown bool, err error) {
+// keyInDER returns the PEM block of a private key in DER, which can be encrypted, or nil for other
+// files. It looks at the structure alone: the key is parsed later, like one in PEM.
+func keyInDER(content []byte) *pem.Block {
+	elements, ok := children(content, asn1.TagSequence)
+	if !ok || len(elements) < 2 {
+		return nil
+	}
+	const rsaIntegers = 9 // RFC 8017 appendix A.1.2, with two primes
+	isOther := func(element asn1.RawValue) bool { return !isInteger(element) }
+	kind := ""
+	switch first, second := elements[0], elements[1]; {
+	case isAlgorithm(first) && second.Tag == asn1.TagOctetString && len(elements) == 2:
+		kind = encryptedKeyBlock
+	case !isInteger(first):
+	case isAlgorithm(second) && len(elements) > 2 && elements[2].Tag == asn1.TagOctetString:
+		kind = pkcs8Block
+	case second.Tag == asn1.TagOctetString:
+		kind = sec1Block
+	case len(elements) == rsaIntegers && !slices.ContainsFunc(elements, isOther):
+		kind = pkcs1Block
+	}
+	if kind == "" {
+		return nil
+	}
+	return &pem.Block{Type: kind, Bytes: content}
+}
+
+// read parses the file. It warns about a file without a key and a certificate.
+func (f *archived) read(password string) error {
+	isKnown, err := f.parse(password)
+	if err == nil && !isKnown {
+		f.findings = append(f.findings, warning(FileIgnored,
+			"the file %s in the archive is ignored: it holds neither a private key nor a certificate", Quote(f.name)))
+	}
+	return err
+}
+
+// parse parses the file. isKnown is false if it holds neither a key nor a certificate.
+func (f *archived) parse(password string) (isKnown bool, err error) {
 	contents, isStore, err := storeOf(f.content, password)
 	switch {
 	case err != nil:
 		return false, err
 	case isStore && len(contents.Keys) > 0:
-		bundle, err := bundleOf(contents)
-		if err != nil {
-			return false, err
+		return true, f.takeKeyStore(contents)
+	case isStore && len(contents.Certificates) > 0:
+		var encoded [][]byte
+		for _, item := range contents.Certificates {
+			encoded = append(encoded, item.DER)
 		}
-		f.keys, f.certificates = []crypto.Signer{bundle.PrivateKey}, bundle.Certificates
-		return true, nil
-	case isStore:
-		authorities, err := ReadTrustStore(f.name, f.content, password)
-		f.certificates = authorities.Certificates
+		f.certificates, f.findings, err = parseChain(part{certificatePart, f.name}, encoded)
 		return true, err
+	case isStore:
+		return false, nil
 	case isPEM(f.content):
 		return f.readPEM(password)
 	case isDER(f.content):
-		f.certificates, err = ReadCertificates(f.name, f.content)
-		return err == nil, nil // Other binary files are ignored.
+		p := part{certificatePart, f.name}
+		encoded, _, problem := encodedCertificates(p, f.content)
+		if problem != "" {
+			return false, nil // Other binary files are ignored.
+		}
+		f.certificates, f.findings, err = parseChain(p, encoded)
+		return true, err
 	}
 	return false, nil
+}
+
+func (f *archived) takeKeyStore(contents pfx.Contents) error {
+	bundle, err := bundleOf(contents)
+	for _, finding := range bundle.Findings {
+		finding.Message = fmt.Sprintf("%s in the archive: %s", Quote(f.name), finding.Message)
+		f.findings = append(f.findings, finding)
+	}
+	if err != nil {
+		return err
+	}
+	f.keys, f.certificates = []crypto.Signer{bundle.PrivateKey}, bundle.Certificates
+	return nil
 }
 
 func (f *archived) readPEM(password string) (isKnown bool, err error) {
@@ -213,7 +292,7 @@ func (f *archived) readPEM(password string) (isKnown bool, err error) {
 	}
 	for _, block := range blocks {
 		if block.Type == certificateBlock || block.Type == pkcs7Block {
-			f.certificates, _, err = ReadChain(f.name, f.content)
+			f.certificates, f.findings, err = ReadChain(f.name, f.content)
 			return true, err
 		}
 	}
@@ -222,7 +301,7 @@ func (f *archived) readPEM(password string) (isKnown bool, err error) {
 
 // joined returns the only key of the files, and all of their certificates.
 func joined(files []archived) (Bundle, error) {
-	var bundle Bundle
+	bundle := Bundle{Findings: findingsOf(files)}
 	var holders []string
 	for _, file := range files {
 		bundle.Certificates = append(bundle.Certificates, file.certificates...)
@@ -250,6 +329,7 @@ func joined(files []archived) (Bundle, error) {
 }
 
 // chooseServerCA returns the index of the file with the CA of the server, or -1 if there is none.
+// named is like serverCA of [ReadArchive].
 func chooseServerCA(files []archived, bundle Bundle, named string) (int, error) {
 	if named != "" {
 		return slices.IndexFunc(files, func(f archived) bool { return f.name == named }), nil
@@ -271,9 +351,15 @@ func chooseServerCA(files []archived, bundle Bundle, named string) (int, error) 
 			candidates = append(candidates, Quote(file.name))
 		}
 	}
-	if len(candidates) > 1 {
+	last := whole[len(whole)-1]
+	switch {
+	case len(candidates) > 1:
 		return -1, fmt.Errorf("the archive holds several files that can be the CA of the server (%s): choose one with "+
-			"--server-ca NAME", few(candidates))
+			"--server-ca archive:NAME", few(candidates))
+	case len(candidates) == 1 && !selfSigned(last):
+		return -1, fmt.Errorf("the archive holds a CA in %s, but not the issuer of %s in the chain of the client "+
+			"certificate: the CA can be that of the client or that of the server. If the partner says that it signs the "+
+			"server certificate, choose it with --server-ca archive:NAME", candidates[0], identify(last))
 	}
 	return chosen, nil
 }

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -201,10 +202,15 @@ func parseAuthorities(p part, encoded [][]byte) (authorities Authorities, proble
 func ReadChain(name string, content []byte) (certificates []*x509.Certificate, skipped []Finding, err error) {
 	p := part{certificatePart, name}
 	encoded, _, problem := encodedCertificates(p, content)
-	if problem == "" {
-		problem = checkCount(p, len(encoded))
-	}
 	if problem != "" {
+		return nil, nil, errors.New(problem)
+	}
+	return parseChain(p, encoded)
+}
+
+// parseChain is [ReadChain] for certificates in DER.
+func parseChain(p part, encoded [][]byte) (certificates []*x509.Certificate, skipped []Finding, err error) {
+	if problem := checkCount(p, len(encoded)); problem != "" {
 		return nil, nil, errors.New(problem)
 	}
 	certificates, unread := parseEach(encoded)
@@ -275,3 +281,27 @@ func parseCertificate(der []byte) (certificate *x509.Certificate, why string) {
 
 // Encode returns all certificates of the CA in PEM, also those that are skipped.
 func (a Authorities) Encode() []byte { return encodeDER(a.encoded) }
+
+// Trusted is a certificate that the sidecar trusts.
+type Trusted struct {
+	// Subject is like that of a [Credential].
+	Subject string
+	// Fingerprint is the SHA-256 fingerprint, as OpenSSL and browsers show it.
+	Fingerprint string
+}
+
+// Trusted describes all certificates that [Authorities.Encode] returns, in the same order.
+func (a Authorities) Trusted() (trusted []Trusted) {
+	for _, der := range a.encoded {
+		// The sidecar refuses the file if this fails, so such a file was not read.
+		subject, _ := outlined(der)
+		trusted = append(trusted, Trusted{DistinguishedName(subject), Fingerprint(der)})
+	}
+	return trusted
+}
+
+// Fingerprint returns the SHA-256 fingerprint of a certificate in DER, as OpenSSL and browsers show
+// it.
+func Fingerprint(der []byte) string {
+	return strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(der)), " ", ":")
+}

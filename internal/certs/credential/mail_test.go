@@ -3,6 +3,12 @@ package credential_test
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -280,7 +286,12 @@ func packed(tb testing.TB, files ...any) []byte {
 func TestReadsArchives(t *testing.T) {
 	m := newMail(t)
 	chain := slices.Concat(m.client.CertPEM, m.issuing.CertPEM)
+	whole := slices.Concat(chain, m.root.CertPEM)
 	key, ca := m.client.KeyPEM, m.server.CertPEM
+	der := must[[]byte](t)(x509.MarshalPKCS8PrivateKey(m.client.Key))
+	ecKey, _ := m.client.Key.(*ecdsa.PrivateKey)
+	sec1 := must[[]byte](t)(x509.MarshalECPrivateKey(ecKey))
+	encrypted, _ := pem.Decode(m.opensslKey(t, "pkcs8", "-topk8"))
 	damaged := packed(t, "key.pem", key, "cert.pem", chain)
 	damaged[60] ^= 0xff
 	locked := packed(t, "key.pem", key)
@@ -315,11 +326,11 @@ func TestReadsArchives(t *testing.T) {
 		err      string
 	}{
 		"the three files": {
-			content: packed(t, "client.crt", chain, "client.key", key, "server-ca.crt", ca), from: "server-ca.crt",
+			content: packed(t, "client.crt", whole, "client.key", key, "server-ca.crt", ca), from: "server-ca.crt",
 		},
 		"in a folder, with other files": {
 			content: packed(t, "Partner/", []byte{}, "Partner/README.pdf", []byte("%PDF"), "Partner/a.pem",
-				slices.Concat([]byte("hello\n"), key, chain), "Partner/ca.cer", m.server.Certificate.Raw,
+				slices.Concat([]byte("hello\n"), key, whole), "Partner/ca.cer", m.server.Certificate.Raw,
 				"__MACOSX/Partner/._a.pem", []byte{0}),
 			from: "Partner/ca.cer", findings: 1,
 		},
@@ -329,12 +340,37 @@ func TestReadsArchives(t *testing.T) {
 			from: "5.pem",
 		},
 		"a key store and a trust store": {
-			content: packed(t, "k.p12", export(t, key, [][]byte{chain}, "-passout", "pass:changeit"), "t.jks",
+			content: packed(t, "k.p12", export(t, key, [][]byte{whole}, "-passout", "pass:changeit"), "t.jks",
 				trustStore(t, "JKS", m.server)),
 			from: "t.jks",
 		},
 		"an encrypted key": {
-			content: packed(t, "k", m.opensslKey(t, "pkcs8", "-topk8"), "c", chain, "ca", ca), from: "ca",
+			content: packed(t, "k", m.opensslKey(t, "pkcs8", "-topk8"), "c", whole, "ca", ca), from: "ca",
+		},
+		"a key in DER (PKCS#8)":          {content: packed(t, "k.der", der, "c", whole, "ca", ca), from: "ca"},
+		"a key in DER (SEC 1)":           {content: packed(t, "k.der", sec1, "c", whole, "ca", ca), from: "ca"},
+		"a key in DER, encrypted":        {content: packed(t, "k.der", encrypted.Bytes, "c", whole, "ca", ca), from: "ca"},
+		"the same key in PEM and in DER": {content: packed(t, "k.pem", key, "k.der", der, "c", whole, "ca", ca), from: "ca"},
+		"a key in DER that nobody supports": {
+			content: packed(t, "k.der", block448(t), "c", whole),
+			err: `"k.der" in the archive: "k.der" (private key) is an Ed448 key, which the sidecar doesn't support: ask the ` +
+				"issuer for a certificate with an RSA or ECDSA P-256 key",
+		},
+		"a CA, and a client without its root": {
+			content: packed(t, "c", chain, "k", key, "ca", ca),
+			err: `the archive holds a CA in "ca", but not the issuer of subject "CN=Partner Client CA", serial ` +
+				hex.EncodeToString(m.issuing.Certificate.SerialNumber.Bytes()) + " in the chain of the client certificate: the " +
+				"CA can be that of the client or that of the server. If the partner says that it signs the server certificate, " +
+				"choose it with --server-ca archive:NAME",
+		},
+		"the root of a client without its intermediate": {
+			content: packed(t, "c", m.client.CertPEM, "k", key, "root", m.root.CertPEM),
+			err: `the archive holds a CA in "root", but not the issuer of subject "CN=orders", serial 0a1b2c in the chain of ` +
+				"the client certificate: the CA can be that of the client or that of the server. If the partner says that it " +
+				"signs the server certificate, choose it with --server-ca archive:NAME",
+		},
+		"a client without its root, and the CA is elsewhere": {
+			content: packed(t, "c", chain, "k", key, "ca", ca), serverCA: credential.NotInArchive,
 		},
 		"no CA of the server": {
 			content: packed(t, "c", chain, "k", key, "root", m.root.CertPEM),
@@ -351,7 +387,7 @@ func TestReadsArchives(t *testing.T) {
 		"two that can be the CA": {
 			content: packed(t, "c", chain, "k", key, "a", ca, "b", pki.NewCA(t, "Other").CertPEM),
 			err: `the archive holds several files that can be the CA of the server ("a"; "b"): choose one with ` +
-				"--server-ca NAME",
+				"--server-ca archive:NAME",
 		},
 		"no key": {
 			content: packed(t, "c", chain),
@@ -433,6 +469,17 @@ func TestReadsArchives(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an RSA key in DER (PKCS#1)", func(t *testing.T) {
+		key := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
+		template := orders()
+		template.Key = key
+		client := m.issuing.Issue(t, template)
+		parcel := must[credential.Parcel](t)(credential.ReadArchive(packed(t, "k", x509.MarshalPKCS1PrivateKey(key), "c",
+			slices.Concat(client.CertPEM, m.issuing.CertPEM)), "", credential.NotInArchive))
+		if !key.Equal(parcel.Bundle.PrivateKey) {
+			t.Error("another key was read")
+		}
+	})
 	t.Run("a wrong password", func(t *testing.T) {
 		content := packed(t, "k", m.opensslKey(t, "ec", "-aes128"), "c", chain)
 		_, err := credential.ReadArchive(content, "x", "")
@@ -440,6 +487,113 @@ func TestReadsArchives(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestArchivesKeepTheFindings has an unreadable certificate in each kind of file, as [Assemble]
+// reports it with all other findings.
+func TestArchivesKeepTheFindings(t *testing.T) {
+	m := newMail(t)
+	whole := slices.Concat(m.client.CertPEM, m.issuing.CertPEM, m.root.CertPEM)
+	unreadable := opensslCA(t, "Brainpool CA", curve("brainpoolP256r1")...)
+	decoded, _ := pem.Decode(unreadable)
+	const why = "cannot be read: x509: unsupported elliptic curve"
+	inChain := func(name, which string) string {
+		return fmt.Sprintf(`%q (client certificate): certificate %s (subject "CN=Brainpool CA") is skipped, because it %s; `+
+			"if it belongs to the chain of the client certificate, request it again from the issuer", name, which, why)
+	}
+	tests := map[string]struct {
+		content []byte
+		// want are the messages of the findings, or those until err.
+		want []string
+		err  string
+	}{
+		"PEM": {
+			content: packed(t, "k", m.client.KeyPEM, "c", slices.Concat(whole, unreadable), "ca", m.server.CertPEM),
+			want:    []string{inChain("c", "4 of 4")},
+		},
+		"a key store": {
+			content: packed(t, "k.p12", export(t, m.client.KeyPEM, [][]byte{whole, unreadable}, "-passout", "pass:changeit"),
+				"ca", m.server.CertPEM),
+			want: []string{`"k.p12" in the archive: certificate 4 of 4 in the file (subject "CN=Brainpool CA") can't ` +
+				"be read: its key is an ECDSA key on the curve brainpoolP256r1, which the sidecar doesn't support: ask the " +
+				"issuer for a certificate with an RSA or ECDSA P-256 key; it is omitted"},
+		},
+		"a trust store that isn't the CA": {
+			content: packed(t, "k", m.client.KeyPEM, "c", whole, "ca", m.server.CertPEM, "t.p12",
+				export(t, nil, [][]byte{m.root.CertPEM, unreadable}, "-passout", "pass:changeit")),
+			want: []string{inChain("t.p12", "2 of 2")},
+		},
+		"the CA of the server, once": {
+			content: packed(t, "k", m.client.KeyPEM, "c", whole, "ca", slices.Concat(m.server.CertPEM, unreadable)),
+			want: []string{`"ca" (CA of the server): certificate 2 of 2 (subject "CN=Brainpool CA") is skipped, because it ` +
+				why + "; if it signs the server's certificate, ask the partner for a CA with an RSA key or a key on P-256 or " +
+				"P-384; otherwise remove it"},
+		},
+		"until there is no key": {
+			content: packed(t, "c", slices.Concat(whole, unreadable), "x", []byte("x")),
+			want: []string{inChain("c", "4 of 4"),
+				`the file "x" in the archive is ignored: it holds neither a private key nor a certificate`},
+			err: "the archive holds no private key: it must hold the key, its certificates and the CA of the server, or a " +
+				"PKCS#12 file",
+		},
+		"until a file holds nothing else": {
+			content: packed(t, "x", []byte("x"), "c.cer", decoded.Bytes),
+			want:    []string{`the file "x" in the archive is ignored: it holds neither a private key nor a certificate`},
+			err: `"c.cer" in the archive: "c.cer" (client certificate): certificate 1 of 1 (subject "CN=Brainpool CA") ` +
+				why,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			parcel, err := credential.ReadArchive(test.content, "changeit", "")
+			findings, message := parcel.Bundle.Findings, ""
+			if err != nil {
+				message = err.Error()
+			} else {
+				assembled := must[*credential.Assembled](t)(credential.Assemble(parcel.Bundle, parcel.ServerCA,
+					credential.CertKeyLayout(), now()))
+				findings = assembled.Findings
+			}
+			var got []string
+			for _, finding := range findings {
+				if finding.Reason != credential.NoSubjectAltName {
+					got = append(got, finding.Message)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" || message != test.err {
+				t.Errorf("error %q, want %q, findings (-want +got):\n%s", message, test.err, diff)
+			}
+		})
+	}
+}
+
+// TestAllTrustedCertificatesAreDescribed includes one that only the sidecar can read.
+func TestAllTrustedCertificatesAreDescribed(t *testing.T) {
+	unreadable := opensslCA(t, "Brainpool CA", curve("brainpoolP256r1")...)
+	decoded, _ := pem.Decode(unreadable)
+	ca := pki.NewCA(t, "Server CA")
+	authorities := must[credential.Authorities](t)(credential.ReadServerCA("ca", slices.Concat(unreadable, ca.CertPEM)))
+	want := []credential.Trusted{
+		{Subject: "CN=Brainpool CA", Fingerprint: credential.Fingerprint(decoded.Bytes)},
+		{Subject: "CN=Server CA", Fingerprint: credential.Fingerprint(ca.Certificate.Raw)},
+	}
+	if diff := cmp.Diff(want, authorities.Trusted()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// block448 is an Ed448 key in DER, which crypto/x509 doesn't parse.
+func block448(t *testing.T) []byte {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "openssl", "genpkey", "-algorithm", "ED448", "-outform", "DER")
+	return must[[]byte](t)(command.Output())
+}
+
+// namesFile reports whether the name of a file in an archive contains a text. Messages print names.
+func namesFile(archive []byte, text string) bool {
+	files, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
+	return err == nil &&
+		slices.ContainsFunc(files.File, func(file *zip.File) bool { return strings.Contains(file.Name, text) })
 }
 
 // FuzzMail checks that no file makes a reader panic, or put key material into a message. The
@@ -468,6 +622,9 @@ func FuzzMail(f *testing.F) {
 			parcel, parcelErr := credential.ReadArchive(content, password, "")
 			if parcelErr == nil && parcel.Bundle.PrivateKey == nil {
 				t.Error("neither a credential nor an error")
+			}
+			if namesFile(content, canary) {
+				parcelErr = nil
 			}
 			_, trustErr := credential.ReadTrustStore("mail", content, password)
 			for _, err := range []error{err, parcelErr, trustErr} {

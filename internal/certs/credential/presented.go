@@ -19,11 +19,14 @@ type Presented struct {
 	// Sources report which sources have the CA to trust.
 	Sources []SourceResult `json:"sources"`
 	// MissingIssuer is the issuer of the last certificate in the notation of RFC 4514, if no source
-	// has its certificate.
+	// has its certificate. If there are files, only they are sources.
 	MissingIssuer string `json:"missingIssuer,omitempty"`
 	// IssuerURLs are addresses from which the missing issuer can be fetched, as the last certificate
 	// names them (RFC 5280 §4.2.2.1). They are only printed.
 	IssuerURLs []string `json:"issuerURLs,omitempty"`
+	// Namesakes are the files that have a CA with the name of an issuer of the server, but with
+	// another key, if no file has the CA to trust.
+	Namesakes []string `json:"namesakes,omitempty"`
 	// Authority is the CA to trust. nil if Trust is.
 	Authority *x509.Certificate `json:"-"`
 }
@@ -63,9 +66,10 @@ type SourceResult struct {
 }
 
 // Present describes the certificates that a server sends, of which the first is its own, and
-// chooses the CA to trust: the root at the end of the chain, from the chain, the files or the CAs
-// of the system, in this order. If no source has the root, it is the last certificate that was
-// found, unless that is the server's. Nothing is fetched.
+// chooses the CA to trust. If there are files, it is one that a file has: a root, or otherwise an
+// intermediate. What only the server sends is not trusted then. Without files, it is the root from
+// the chain or the CAs of the system, in this order, or otherwise the last certificate of the
+// chain, unless that is the server's. Nothing is fetched.
 func Present(sent []*x509.Certificate, files []Source, system *x509.CertPool, now time.Time) (*Presented, error) {
 	if len(sent) == 0 {
 		return nil, errors.New("the server sends no certificate")
@@ -75,7 +79,12 @@ func Present(sent []*x509.Certificate, files []Source, system *x509.CertPool, no
 	}
 	path := pathOf(sent[0], sent)
 	last := path[len(path)-1]
-	authority := topOf(path, files, system, now)
+	var authority *x509.Certificate
+	if len(files) > 0 {
+		authority = inFiles(sent, files, now)
+	} else {
+		authority = topOf(sent, path, system, now)
+	}
 	presented := &Presented{Authority: authority, Kind: kindOf(sent, authority)}
 
 	shown := slices.Clone(path)
@@ -90,10 +99,11 @@ func Present(sent []*x509.Certificate, files []Source, system *x509.CertPool, no
 			presented.IssuerURLs = append(presented.IssuerURLs, Printable(url))
 		}
 	}
-	if authority == nil || presented.Kind == TrustIntermediate {
+	if authority == nil || presented.Kind == TrustIntermediate && !selfSigned(last) && rootIn(sent, system, now) == nil {
 		presented.MissingIssuer = DistinguishedName(last.RawIssuer)
 	}
 	if authority == nil {
+		presented.Namesakes = namesakes(path, files)
 		return presented, nil
 	}
 	presented.Trust = &detail([]*x509.Certificate{authority}, now)[0]
@@ -108,33 +118,81 @@ func Present(sent []*x509.Certificate, files []Source, system *x509.CertPool, no
 }
 
 // topOf returns the certificate at the end of the path that can be trusted, or nil.
-func topOf(path []*x509.Certificate, files []Source, system *x509.CertPool, now time.Time) *x509.Certificate {
+func topOf(sent, path []*x509.Certificate, system *x509.CertPool, now time.Time) *x509.Certificate {
 	last := path[len(path)-1]
 	if selfSigned(last) {
 		return last
 	}
-	var highest *x509.Certificate
-	if len(path) > 1 {
-		highest = last
-	}
-	for _, file := range files {
-		if checkChain(file.Certificates) != "" {
-			// A bundle of public CAs is searched by name.
-			file.Certificates = named(file.Certificates, last.RawIssuer)
-		}
-		// The next issuer counts: one above it doesn't help while the server doesn't send this one.
-		extended := pathOf(last, file.Certificates)
-		if len(extended) > 1 && selfSigned(extended[1]) {
-			return extended[1]
-		}
-		if len(extended) > 1 {
-			highest = extended[1]
-		}
-	}
-	if root := rootIn(path, system, now); root != nil {
+	if root := rootIn(sent, system, now); root != nil {
 		return root
 	}
-	return highest
+	if len(path) > 1 {
+		return last
+	}
+	return nil
+}
+
+// inFiles returns the CA of a server that the files have: the first root, or otherwise the first
+// other certificate. nil if they have none.
+func inFiles(sent []*x509.Certificate, files []Source, now time.Time) (authority *x509.Certificate) {
+	for _, file := range files {
+		found := inFile(sent, file.Certificates, now)
+		if found != nil && selfSigned(found) {
+			return found
+		}
+		if authority == nil {
+			authority = found
+		}
+	}
+	return authority
+}
+
+// inFile returns the CA of a server that a file has, or nil.
+func inFile(sent, certificates []*x509.Certificate, now time.Time) *x509.Certificate {
+	pool := x509.NewCertPool()
+	for _, certificate := range certificates {
+		// The search would end at the certificate of the server itself.
+		if !certificate.Equal(sent[0]) {
+			pool.AddCert(certificate)
+		}
+	}
+	if anchor := rootIn(sent, pool, now); anchor != nil {
+		return anchor
+	}
+	// A CA that expired or that signed with SHA-1 is the CA all the same. [Review] and the handshake
+	// report it.
+	path := pathOf(sent[0], sent)
+	last := path[len(path)-1]
+	candidates := certificates
+	if checkChain(candidates) != "" {
+		// A bundle of public CAs is searched by name.
+		candidates = named(candidates, last.RawIssuer)
+	}
+	// The next issuer counts: one above it doesn't help while the server doesn't send this one.
+	if extended := pathOf(last, candidates); len(extended) > 1 {
+		return extended[1]
+	}
+	for _, certificate := range slices.Backward(path) {
+		if slices.ContainsFunc(certificates, certificate.Equal) {
+			return certificate
+		}
+	}
+	return nil
+}
+
+// namesakes returns the files that have a certificate with the name of an issuer in the path, which
+// another key signed.
+func namesakes(path []*x509.Certificate, files []Source) (names []string) {
+	for _, file := range files {
+		if slices.ContainsFunc(file.Certificates, func(candidate *x509.Certificate) bool {
+			return slices.ContainsFunc(path, func(signed *x509.Certificate) bool {
+				return bytes.Equal(signed.RawIssuer, candidate.RawSubject) && !signedBy(signed, candidate)
+			})
+		}) {
+			names = append(names, file.Name)
+		}
+	}
+	return names
 }
 
 // named returns the certificates with a subject.
@@ -147,25 +205,32 @@ func named(certificates []*x509.Certificate, subject []byte) (found []*x509.Cert
 	return found
 }
 
-// rootIn returns the root of the path in a pool, or nil.
-func rootIn(path []*x509.Certificate, pool *x509.CertPool, now time.Time) *x509.Certificate {
+// rootIn returns the certificate of a pool that validates what a server sends, or nil. It prefers
+// roots to intermediates, and the highest intermediate.
+func rootIn(sent []*x509.Certificate, pool *x509.CertPool, now time.Time) *x509.Certificate {
 	if pool == nil {
 		return nil
 	}
 	intermediates := x509.NewCertPool()
-	for _, certificate := range path[1:] {
+	for _, certificate := range sent[1:] {
 		intermediates.AddCert(certificate)
 	}
-	chains, err := path[0].Verify(x509.VerifyOptions{
+	chains, err := sent[0].Verify(x509.VerifyOptions{
 		Roots: pool, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 		// An expired server has a CA all the same.
-		CurrentTime: within(path[0], now),
+		CurrentTime: within(sent[0], now),
 	})
 	if err != nil {
 		return nil
 	}
-	shortest := slices.MinFunc(chains, func(a, b []*x509.Certificate) int { return len(a) - len(b) })
-	return shortest[len(shortest)-1]
+	slices.SortStableFunc(chains, func(a, b []*x509.Certificate) int { return len(a) - len(b) })
+	for _, chain := range chains {
+		if end := chain[len(chain)-1]; selfSigned(end) {
+			return end
+		}
+	}
+	longest := chains[len(chains)-1]
+	return longest[len(longest)-1]
 }
 
 // inPool reports whether a pool, which can't be listed, has a certificate.

@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,11 @@ func TestTheCAToTrustIsTheRootThatASourceHas(t *testing.T) {
 	other := pki.NewCA(t, "Other Root")
 	cross := other.Issue(t, pki.Template{Subject: root.Certificate.Subject, Key: root.Key, IsCA: true,
 		KeyUsage: x509.KeyUsageCertSign})
+	direct := root.Issue(t, pki.Server("external.system.com"))
+	namesake := pki.NewCA(t, "Root")
+	ended := pki.SelfSigned(t, pki.Template{Subject: pkix.Name{CommonName: "Ended Root"}, IsCA: true,
+		KeyUsage: x509.KeyUsageCertSign, NotAfter: pki.Epoch().AddDate(1, 0, 0)})
+	late := ended.Issue(t, pki.Server("external.system.com"))
 	same := func(pairs ...pki.Pair) (certificates []*x509.Certificate) {
 		for _, pair := range pairs {
 			certificates = append(certificates, pair.Certificate)
@@ -38,8 +44,9 @@ func TestTheCAToTrustIsTheRootThatASourceHas(t *testing.T) {
 	type result struct {
 		Trust, Missing string
 		Kind           credential.TrustKind
-		// Found are the sources that have the CA.
-		Found []string
+		// Found are the sources that have the CA. Namesakes are the files that have another one of its
+		// name.
+		Found, Namesakes []string
 	}
 	const file = "ca.pem"
 	tests := map[string]struct {
@@ -50,55 +57,94 @@ func TestTheCAToTrustIsTheRootThatASourceHas(t *testing.T) {
 	}{
 		"the server sends the root": {
 			sent: same(server, issuing.Pair, middle.Pair, root.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceChain}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceChain}, nil},
 		},
 		"the server sends the root in disorder, and the machine trusts it": {
 			sent: same(server, root.Pair, middle.Pair, issuing.Pair), system: pool(root.Pair, other.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceChain, credential.SourceSystem}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceChain, credential.SourceSystem}, nil},
 		},
 		"the machine trusts a root that isn't sent": {
 			sent: same(server, issuing.Pair, middle.Pair), system: pool(root.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}, nil},
 		},
 		"a file has a root that isn't sent": {
 			sent: same(server, issuing.Pair, middle.Pair), file: same(other.Pair, root.Pair), system: pool(other.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{file}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{file}, nil},
 		},
 		"a cross certificate of a root that the machine trusts by itself": {
 			sent: same(server, issuing.Pair, middle.Pair, cross), system: pool(root.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}, nil},
 		},
 		"a certificate that expired has a CA all the same": {
 			sent: same(root.Issue(t, expired)), system: pool(root.Pair),
-			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}},
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceSystem}, nil},
 		},
 		"nobody has the root": {
-			sent: same(server, issuing.Pair, middle.Pair), file: same(other.Pair), system: pool(other.Pair),
-			want: result{"CN=Middle", "CN=Root", credential.TrustIntermediate, []string{credential.SourceChain}},
+			sent: same(server, issuing.Pair, middle.Pair), system: pool(other.Pair),
+			want: result{"CN=Middle", "CN=Root", credential.TrustIntermediate, []string{credential.SourceChain}, nil},
+		},
+		"the server sends a root that the file doesn't have": {
+			sent: same(server, issuing.Pair, middle.Pair, root.Pair), file: same(other.Pair), system: pool(root.Pair),
+			want: result{"", "CN=Root", "", nil, nil},
+		},
+		"the server sends a root, and the file has one of the same name": {
+			sent: same(server, issuing.Pair, middle.Pair, root.Pair), file: same(other.Pair, namesake.Pair),
+			want: result{"", "CN=Root", "", nil, []string{file}},
+		},
+		"the file has an intermediate of the same name": {
+			sent: same(server, issuing.Pair), file: same(namesake.Intermediate(t, "Middle").Pair),
+			want: result{"", "CN=Middle", "", nil, []string{file}},
+		},
+		"the file has both roots of the same name": {
+			sent: same(server, issuing.Pair, middle.Pair, root.Pair), file: same(namesake.Pair, root.Pair),
+			want: result{"CN=Root", "", credential.TrustRoot, []string{credential.SourceChain, file}, nil},
+		},
+		"the file has an intermediate of a root that is sent": {
+			sent: same(server, issuing.Pair, middle.Pair, root.Pair), file: same(issuing.Pair, middle.Pair),
+			want: result{"CN=Middle", "", credential.TrustIntermediate, []string{credential.SourceChain, file}, nil},
+		},
+		"the file has a root that another one signed for the server": {
+			sent: same(direct, cross), file: same(root.Pair),
+			want: result{"CN=Root", "", credential.TrustRoot, []string{file}, nil},
+		},
+		"the file has the older root, and the server sends both ways": {
+			sent: same(direct, root.Pair, cross), file: same(other.Pair),
+			want: result{"CN=Other Root", "", credential.TrustRoot, []string{file}, nil},
+		},
+		"the file has the certificate of the server and its root": {
+			sent: same(direct), file: same(direct, root.Pair),
+			want: result{"CN=Root", "", credential.TrustRoot, []string{file}, nil},
+		},
+		"the file has a root that expired": {
+			sent: same(late), file: same(ended.Pair),
+			want: result{"CN=Ended Root", "", credential.TrustRoot, []string{file}, nil},
 		},
 		"a file has an intermediate that isn't sent": {
 			sent: same(server, issuing.Pair), file: same(middle.Pair, root.Pair),
-			want: result{"CN=Middle", "", credential.TrustUnsent, []string{file}},
+			want: result{"CN=Middle", "", credential.TrustUnsent, []string{file}, nil},
 		},
 		"the certificate of the server alone": {
-			sent: same(server), want: result{"", "CN=Issuing", "", nil},
+			sent: same(server), want: result{"", "CN=Issuing", "", nil, nil},
 		},
 		"a certificate that signed itself": {
 			sent: same(pki.SelfSigned(t, pki.Template{Subject: root.Certificate.Subject}).Pair),
-			want: result{"CN=Root", "", credential.TrustServer, []string{credential.SourceChain}},
+			want: result{"CN=Root", "", credential.TrustServer, []string{credential.SourceChain}, nil},
 		},
 		"an issuer that only has the name": {
-			sent: same(server, pki.NewCA(t, "Issuing").Pair), want: result{"", "CN=Issuing", "", nil},
+			sent: same(server, pki.NewCA(t, "Issuing").Pair), want: result{"", "CN=Issuing", "", nil, nil},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			presented, err := credential.Present(test.sent, []credential.Source{{Name: file, Certificates: test.file}},
-				test.system, now())
+			var files []credential.Source
+			if test.file != nil {
+				files = []credential.Source{{Name: file, Certificates: test.file}}
+			}
+			presented, err := credential.Present(test.sent, files, test.system, now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := result{Missing: presented.MissingIssuer, Kind: presented.Kind}
+			got := result{Missing: presented.MissingIssuer, Kind: presented.Kind, Namesakes: presented.Namesakes}
 			if presented.Trust != nil {
 				got.Trust = presented.Trust.Subject
 			}
