@@ -31,7 +31,7 @@ type books struct {
 func TestBooks(t *testing.T) {
 	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
 		"webhook.deployment.enabled=true", "controller.deployment.enabled=true",
-		"policy.allowedEndpoints={partner.partner.svc.cluster.local}",
+		"policy.allowedEndpoints={partner.acme.svc.cluster.local}",
 	}})
 	if err != nil {
 		t.Fatal(err)
