@@ -116,7 +116,7 @@ test-workloads: ## Run the tests of workloads with the real controllers of Argo 
 
 # The names are those that `go run ./test/matrix list` prints.
 .PHONY: test-matrix
-test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/compatibility.md (hours).
+test-matrix: $(HELM) ## Run the tests on other versions and settings of Kubernetes and Istio, or on those in ON, and write docs/reference/compatibility.md (hours).
 	go run ./test/matrix run $(ON)
 
 # The previous release that test-upgrade starts from, a folder that `make release` filled.
@@ -127,11 +127,11 @@ test-upgrade: ## Upgrade from the release in the folder PREVIOUS and roll back, 
 	$(node); MTLS_EGRESS_PREVIOUS='$(abspath $(PREVIOUS))' go test -count 1 -v -timeout 30m ./test/lifecycle
 
 .PHONY: guarantees
-guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/guarantees.md.
+guarantees: ## Run test-mesh and test-mesh-ipv6, and write their counts into docs/project/guarantees.md.
 	mkdir -p bin
 	$(node); $(cert_manager); MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence.json go test -count 1 -timeout 30m ./test/mesh
 	$(node); $(cert_manager); MTLS_EGRESS_NODE_FAMILY=ipv6 MTLS_EGRESS_EVIDENCE=$(CURDIR)/bin/evidence-ipv6.json go test -count 1 -timeout 30m ./test/mesh
-	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
+	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/project/guarantees.md
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
@@ -140,13 +140,13 @@ lint: $(GOLANGCI_LINT) ## Run the linters, including the import rules.
 helm_docs = $(HELM_DOCS) --chart-search-root $(CHART) --sort-values-order file --log-level warning
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from its values, the pages of rules, and the decision tree of docs/operations.md.
+generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Generate deepcopy functions, the CRD and RBAC from code markers, the schema and README of the chart from its values, the pages of rules, and the steps of explain in docs/reference/explain.md.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=$(CRDS)
 	$(CONTROLLER_GEN) rbac:roleName=mtls-egress-webhook paths=./internal/controller/... output:rbac:dir=$(RBAC)
 	go run ./charts/valuesschema $(CHART) $(CHART)/values.schema.json
-	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/rules
-	go run ./internal/explain/decisiontree docs/operations.md
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) docs/reference/rules
+	go run ./internal/explain/decisiontree docs/reference/explain.md
 	$(helm_docs)
 
 .PHONY: lint-workflows
@@ -154,14 +154,29 @@ lint-workflows: $(ACTIONLINT) ## Check the GitHub workflows.
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 # The rules are in .vale.ini and .vale. --no-global ignores the user's own configuration.
-PROSE := README.md CONTRIBUTING.md docs examples api charts cmd internal release test
+PROSE := README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs examples api charts cmd internal release test
 
 .PHONY: lint-prose
 lint-prose: $(VALE) ## Check the words and the width of comments and documents.
 	$(VALE) --no-global --output=line $(PROSE)
 
+# The site needs no network to be read. The packages that build it are pinned with hashes; pip finds a package index as it
+# is configured to.
+MKDOCS := $(MTLS_EGRESS_CACHE)/bin/mkdocs-$(shell cksum <site/requirements.txt | cut -d' ' -f1)
+SITE ?= bin/site
+
+# Not with --quiet, with which no warning counts for --strict.
+.PHONY: docs
+docs: $(MKDOCS)/bin/mkdocs ## Build the site of the documents in bin/site. Fails if a link or a heading is missing.
+	NO_MKDOCS_2_WARNING=1 $(MKDOCS)/bin/mkdocs build --strict --config-file site/mkdocs.yml --site-dir '$(abspath $(SITE))'
+	@echo 'open $(SITE)/index.html'
+
+.PHONY: verify-docs
+verify-docs: ## Fail if the site of the documents can't be built.
+	fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(MAKE) --no-print-directory docs SITE="$$fresh/site" >/dev/null
+
 .PHONY: verify
-verify: verify-generate verify-modules lint lint-workflows lint-prose ## Fail if generated files or modules are out of date, or if linters find problems.
+verify: verify-docs verify-generate verify-modules lint lint-workflows lint-prose ## Fail if generated files or modules are out of date, or if linters find problems.
 
 .PHONY: verify-generate
 verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would change anything.
@@ -172,8 +187,8 @@ verify-generate: $(CONTROLLER_GEN) $(HELM_DOCS) ## Fail if `make generate` would
 	diff -u api/v1alpha1/zz_generated.deepcopy.go $$fresh/api/zz_generated.deepcopy.go && \
 	diff -ru $(CRDS) $$fresh/crds && diff -ru $(RBAC) $$fresh/rbac && \
 	go run ./charts/valuesschema $(CHART) $$fresh/values.schema.json && diff -u $(CHART)/values.schema.json $$fresh/values.schema.json && \
-	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/rules $$fresh/rules && \
-	go run ./internal/explain/decisiontree docs/operations.md $$fresh/operations.md && diff -u docs/operations.md $$fresh/operations.md && \
+	go run ./internal/check/rulepages $(RULE_EXAMPLES) $$fresh/rules && diff -ru docs/reference/rules $$fresh/rules && \
+	go run ./internal/explain/decisiontree docs/reference/explain.md $$fresh/explain.md && diff -u docs/reference/explain.md $$fresh/explain.md && \
 	$(helm_docs) --dry-run | diff -u $(CHART)/README.md -
 
 .PHONY: verify-modules
@@ -211,10 +226,10 @@ bench-mesh: $(BENCHSTAT) ## Run the benchmarks of calls through the sidecar. The
 	$(BENCHSTAT) bin/bench-mesh.txt
 
 .PHONY: figures
-figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/performance.md.
+figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/project/performance.md.
 	for section in bench mesh; do \
 		results=bin/bench.txt; [ $$section = bench ] || results=bin/bench-mesh.txt; \
-		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/performance.md; fi; \
+		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/project/performance.md; fi; \
 	done
 
 .PHONY: fuzz
@@ -240,19 +255,20 @@ licenses: ## List the licenses of all dependencies. Fail if one is unknown or no
 	go -C release run . licenses -systems linux,darwin,windows
 
 .PHONY: image
-image: build ## Pack the binary as an OCI image, bin/image.tar, without Docker.
+image: ## Pack the binary for Linux as an OCI image, bin/image.tar, without Docker.
+	GOOS=linux $(MAKE) --no-print-directory build BINARY=bin/linux/mtls-egress-webhook
 	go -C release run . licenses -output bin/THIRD_PARTY_LICENSES
-	go -C release run ./pack -binary $(CURDIR)/bin/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
+	go -C release run ./pack -binary $(CURDIR)/bin/linux/mtls-egress-webhook -license $(CURDIR)/LICENSE -license $(CURDIR)/bin/THIRD_PARTY_LICENSES \
 		-tag $(IMAGE) -output $(CURDIR)/bin/image.tar
 
-# What is released has been tested on everything in docs/compatibility.md.
+# What is released has been tested on everything in docs/reference/compatibility.md.
 .PHONY: release
 release: ## Build all release artifacts of this commit in dist/: binaries, image, chart, SBOM, licenses, checksums.
 	go run ./test/matrix current
 	$(MAKE) --no-print-directory artifacts
 
 .PHONY: artifacts
-artifacts: $(HELM) ## Like release, without a look at docs/compatibility.md.
+artifacts: $(HELM) ## Like release, without a look at docs/reference/compatibility.md.
 	for platform in $(PLATFORMS); do \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(MAKE) --no-print-directory build BINARY=bin/release/$$platform/mtls-egress-webhook; \
 	done
@@ -319,6 +335,12 @@ $(GOVULNCHECK):
 
 $(ACTIONLINT):
 	$(call install,github.com/rhysd/actionlint/cmd/actionlint@v1.7.12)
+
+# A folder with its own Python, so that no other packages are found or changed.
+$(MKDOCS)/bin/mkdocs: site/requirements.txt
+	rm -rf '$(MKDOCS)' && python3 -m venv '$(MKDOCS)' || { echo 'docs: python3 with its module venv is missing; on Debian, install python3-venv' >&2; exit 1; }
+	'$(MKDOCS)/bin/pip' install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement site/requirements.txt
+	touch $@
 
 # Its parsers are written in C. With CGO_ENABLED=1, the build names a missing C compiler.
 $(VALE): export CGO_ENABLED := 1

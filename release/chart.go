@@ -99,7 +99,7 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 func (r release) setDefaults(text string) (string, error) {
 	defaults := map[string]string{"repository": r.repository}
 	if r.source != "" {
-		defaults["runbookURL"] = fmt.Sprintf("%s/blob/%s/docs/alerts.md", r.source, r.version)
+		defaults["runbookURL"] = fmt.Sprintf("%s/blob/%s/docs/reference/alerts.md", r.source, r.version)
 	}
 	for name, value := range defaults {
 		line := "\n  " + name + ": \"\"\n"

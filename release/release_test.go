@@ -264,7 +264,7 @@ func checkChart(t *testing.T, r release, path string, files map[string][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runbook := "runbook_url: " + r.source + "/blob/" + testVersion + "/docs/alerts.md#mtlsegressconflict\n"
+	runbook := "runbook_url: " + r.source + "/blob/" + testVersion + "/docs/reference/alerts.md#mtlsegressconflict\n"
 	if !strings.Contains(rendered, runbook) {
 		t.Errorf("the alerts don't have %s:\n%s", runbook, rendered)
 	}

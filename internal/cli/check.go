@@ -31,7 +31,7 @@ const (
 )
 
 // defaultRulesURL is where the pages of the rules are in the repository.
-const defaultRulesURL = "docs/rules"
+const defaultRulesURL = "docs/reference/rules"
 
 type checkFlags struct {
 	resource.FilenameOptions
@@ -60,7 +60,7 @@ func newCheckCommand() *cobra.Command {
 		Short: "Find mistakes in manifests or a cluster, without installing anything",
 		Long: `Check finds mistakes that concern mutual TLS to external hosts: in the annotations and objects of
 this project, in Istio objects that were written by hand, and in client certificates in Secrets.
-Each rule has an ID, a severity and a page in docs/rules. It reads manifests as kubectl does, without
+Each rule has an ID, a severity and a page in docs/reference/rules. It reads manifests as kubectl does, without
 a cluster, or with --live the objects of a cluster with your own rights.
 
 Files that are not Kubernetes manifests are skipped and counted, also templates of Helm.

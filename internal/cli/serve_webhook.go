@@ -69,7 +69,7 @@ func (o *webhookOptions) flags() cliflag.NamedFlagSets {
 		"A PEM file with the CA certificates of the clients that may send admission requests. A client without a "+
 			"certificate of one of these CAs "+
 			"gets 401. The file is reloaded when it changes. Default: every client is accepted. API servers present "+
-			"a certificate only if configured: see docs/security.md.")
+			"a certificate only if configured: see docs/how-to/client-ca.md.")
 	webhook.DurationVar(&o.shutdownDelay, "shutdown-delay", 10*time.Second,
 		"How long to keep serving admission requests after SIGTERM, while /readyz fails. At most "+
 			app.MaxShutdownDelay.String()+". A second signal ends the process immediately.")

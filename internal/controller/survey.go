@@ -46,7 +46,7 @@ const reasonNotPropagated = "NotPropagated"
 //
 // They lack the label that the cache selects, and there is no selector for annotations. So the
 // leader periodically lists the metadata of all other running Pods, in pages, and of their owners.
-// See docs/decisions/0018-survey.md.
+// See docs/project/decisions/0018-survey.md.
 type survey struct {
 	live   client.Reader
 	events events.EventRecorder

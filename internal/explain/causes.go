@@ -83,18 +83,39 @@ type about struct {
 	step StepID
 	// means is a clause for a sentence and for the decision tree.
 	means string
-	// heading is the anchor in docs/troubleshooting.md.
-	heading string
+	// place is the page below docs, and the anchor of the heading there.
+	place string
 }
+
+// The pages that causes lead to, below docs.
+const (
+	podPage       = "how-to/pods-do-not-start.md"
+	callPage      = "how-to/calls-fail.md"
+	flagPage      = "reference/response-flags.md"
+	conditionPage = "reference/conditions.md"
+)
 
 // known returns all causes in the order of the steps, without the reasons of conditions that the
 // steps credential, programmed and handshake take as they are.
 func known() []about {
 	const (
-		annotations = "the-pod-asks-for-nothing"
-		sinkhole    = "the-call-ends-at-the-sinkhole"
-		notStarted  = "the-sidecar-isnt-ready"
-		refused     = "keytypenotaccepted-issuernotaccepted-clientcertificaterefused"
+		annotations     = podPage + "#the-pod-asks-for-nothing"
+		sinkhole        = callPage + "#the-call-ends-at-the-sinkhole"
+		notStarted      = podPage + "#the-sidecar-isnt-ready"
+		refused         = conditionPage + "#keytypenotaccepted-issuernotaccepted-clientcertificaterefused"
+		notInjected     = podPage + "#the-pod-was-not-injected"
+		noSidecar       = podPage + "#nosidecar"
+		notAdmitted     = podPage + "#refused-although-the-template-is-annotated"
+		notProcessed    = conditionPage + "#the-target-isnt-processed"
+		noConnection    = flagPage + "#uf"
+		closed          = flagPage + "#uc"
+		noCluster       = flagPage + "#nc"
+		notMounted      = podPage + "#containercreating-or-init-with-the-event-failedmount"
+		notPropagated   = podPage + "#the-event-notpropagated"
+		oldCertificate  = callPage + "#the-old-certificate-is-still-presented"
+		ignoresRenewals = conditionPage + "#proxyignoresrenewals"
+		unusable        = conditionPage + "#credentialinvalid"
+		noEndpoint      = flagPage + "#endpointnotreached"
 	)
 	return []about{
 		{NotAnnotated, StepAnnotated, "the Pod has no annotation", annotations},
@@ -104,60 +125,58 @@ func known() []about {
 		{AnnotationInvalid, StepAnnotated, "the annotation has a mistake", annotations},
 		{HostNotRequested, StepAnnotated, "the annotation asks for other hosts", annotations},
 		{PodOutdated, StepAnnotated, "the Pod is older than the annotation", annotations},
-		{NotPropagated, StepAnnotated, "the webhook doesn't know the kind of the workload", "the-event-notpropagated"},
+		{NotPropagated, StepAnnotated, "the webhook doesn't know the kind of the workload", notPropagated},
 		{NoPods, StepAdmitted, "the workload has no Pods", annotations},
-		{PodRefused, StepAdmitted, "admission refuses the Pods", "refused-although-the-template-is-annotated"},
-		{WebhookNotReached, StepAdmitted, "the API server doesn't reach a " +
-			"webhook", "refused-although-the-template-is-annotated"},
-		{NotInjected, StepAdmitted, "the Pod is older than the webhook", "the-pod-was-not-injected"},
-		{AnnotationChanged, StepAdmitted, "the annotation was changed after the Pod started", "the-pod-was-not-injected"},
-		{SidecarSwitchedOff, StepSidecar, "the Pod refuses a sidecar", "nosidecar"},
-		{AmbientMode, StepSidecar, "the namespace is in ambient mode", "nosidecar"},
-		{NamespaceNotInjected, StepSidecar, "the namespace lacks the label for injection", "nosidecar"},
-		{NoSidecar, StepSidecar, "the Pod is older than the label for injection", "nosidecar"},
-		{NotMounted, StepSidecar, "Istio didn't read the annotation for volumes", "the-pod-was-not-injected"},
+		{PodRefused, StepAdmitted, "admission refuses the Pods", notAdmitted},
+		{WebhookNotReached, StepAdmitted, "the API server doesn't reach a webhook", notAdmitted},
+		{NotInjected, StepAdmitted, "the Pod is older than the webhook", notInjected},
+		{AnnotationChanged, StepAdmitted, "the annotation was changed after the Pod started", notInjected},
+		{SidecarSwitchedOff, StepSidecar, "the Pod refuses a sidecar", noSidecar},
+		{AmbientMode, StepSidecar, "the namespace is in ambient mode", noSidecar},
+		{NamespaceNotInjected, StepSidecar, "the namespace lacks the label for injection", noSidecar},
+		{NoSidecar, StepSidecar, "the Pod is older than the label for injection", noSidecar},
+		{NotMounted, StepSidecar, "Istio didn't read the annotation for volumes", notInjected},
 		{NotIntercepted, StepInterception, "the calls bypass the sidecar", sinkhole},
-		{ControllerDown, StepTarget, "no controller runs", "the-target-isnt-processed"},
-		{EgressTargetMissing, StepTarget, "the EgressTarget doesn't exist", "the-target-isnt-processed"},
-		{NotProcessed, StepTarget, "the controller hasn't processed the EgressTarget", "the-target-isnt-processed"},
-		{SecretMissing, StepCredential, "the Secret doesn't exist", "secretmissing"},
-		{LayoutsDiffer, StepCredential, "Secrets of the host have different keys", "layoutsdiffer"},
-		{CredentialInvalid, StepProgrammed, "the controller hasn't seen the repaired Secret", "credentialinvalid"},
-		{Conflict, StepProgrammed, "another Istio object is in the way", "conflict"},
-		{ObjectsMissing, StepObjects, "generated objects were deleted", "nc"},
-		{ObjectsChanged, StepObjects, "generated objects were changed", "nc"},
+		{ControllerDown, StepTarget, "no controller runs", notProcessed},
+		{EgressTargetMissing, StepTarget, "the EgressTarget doesn't exist", notProcessed},
+		{NotProcessed, StepTarget, "the controller hasn't processed the EgressTarget", notProcessed},
+		{SecretMissing, StepCredential, "the Secret doesn't exist", conditionPage + "#secretmissing"},
+		{LayoutsDiffer, StepCredential, "Secrets of the host have different keys", conditionPage + "#layoutsdiffer"},
+		{CredentialInvalid, StepProgrammed, "the controller hasn't seen the repaired Secret", unusable},
+		{Conflict, StepProgrammed, "another Istio object is in the way", conditionPage + "#conflict"},
+		{ObjectsMissing, StepObjects, "generated objects were deleted", noCluster},
+		{ObjectsChanged, StepObjects, "generated objects were changed", noCluster},
 		{PodEnded, StepStarted, "the Pod has ended", notStarted},
 		{PodNotScheduled, StepStarted, "the Pod has no node", notStarted},
-		{VolumeNotMounted, StepStarted, "a volume is missing", "containercreating-or-init-with-the-event-failedmount"},
+		{VolumeNotMounted, StepStarted, "a volume is missing", notMounted},
 		{SidecarNotStarted, StepStarted, "the sidecar doesn't start", notStarted},
 		{IstiodNotReached, StepStarted, "istiod doesn't answer the sidecar", notStarted},
 		{SidecarNotReady, StepStarted, "the sidecar isn't ready", notStarted},
 		{SidecarNotInSync, StepConfigured, "the sidecar lacks the target", sinkhole},
-		{FilesNotSupplied, StepCertificates, "the sidecar can't load the files of the Secret", "uf"},
-		{PodsOutdated, StepCertificates, "the Pod mounts another Secret", "podsoutdated"},
-		{ProxyIgnoresRenewals, StepCertificates, "the sidecar ignores a renewed certificate", "proxyignoresrenewals"},
-		{RotationBehind, StepCertificates, "the sidecar has the old certificate", "the-old-certificate-is-still-presented"},
-		{HostNotResolved, StepDNS, "DNS doesn't know the name", "uh"},
-		{ClientCertificateRefused, StepHandshake, "the partner refuses the client " +
-			"certificate", refused},
+		{FilesNotSupplied, StepCertificates, "the sidecar can't load the files of the Secret", noConnection},
+		{PodsOutdated, StepCertificates, "the Pod mounts another Secret", conditionPage + "#podsoutdated"},
+		{ProxyIgnoresRenewals, StepCertificates, "the sidecar ignores a renewed certificate", ignoresRenewals},
+		{RotationBehind, StepCertificates, "the sidecar has the old certificate", oldCertificate},
+		{HostNotResolved, StepDNS, "DNS doesn't know the name", flagPage + "#uh"},
+		{ClientCertificateRefused, StepHandshake, "the partner refuses the client certificate", refused},
 		{AppCallsOtherPort, StepApp, "the app calls another port", sinkhole},
-		{AppCallsHTTPS, StepApp, "the app calls https", "the-app-still-calls-https"},
+		{AppCallsHTTPS, StepApp, "the app calls https", callPage + "#the-app-still-calls-https"},
 		{HostMisspelled, StepApp, "the app calls another name than the annotation has", annotations},
 		{CallsDropped, StepCalls, "the calls end at the sinkhole", sinkhole},
-		{ServerNameMismatch, StepCalls, "the partner's certificate has none of the expected names", "uf"},
-		{ServerCertificateExpired, StepCalls, "the partner's certificate has expired", "uf"},
-		{ServerCertificateNotYetValid, StepCalls, "the partner's certificate isn't valid yet", "uf"},
-		{ServerNotTrusted, StepCalls, "the CA in the Secret didn't sign the partner's certificate", "uf"},
-		{ConnectionRefused, StepCalls, "nobody listens at the partner's port", "uf"},
-		{ConnectionTimedOut, StepCalls, "a firewall drops the connection to the partner", "uf"},
-		{NotTLS, StepCalls, "the partner's port doesn't speak TLS", "uf"},
-		{ConnectionsFail, StepCalls, "no connection to the partner comes about", "uf"},
-		{EndpointNotReached, StepCalls, "a relay or gateway in spec.endpoints can't be reached", "endpointnotreached"},
-		{ConnectionEnded, StepCalls, "the partner ended the connection: it may refuse the client certificate", "uc"},
-		{PartnerTimedOut, StepCalls, "the partner didn't answer in time", "ut"},
-		{NotHTTP, StepCalls, "the partner or the app doesn't speak HTTP", "upe-and-dpe"},
-		{AppGaveUp, StepCalls, "the app gave up", "dc"},
-		{RequestsFail, StepCalls, "the partner answers with errors", "uc"},
+		{ServerNameMismatch, StepCalls, "the partner's certificate has none of the expected names", noConnection},
+		{ServerCertificateExpired, StepCalls, "the partner's certificate has expired", noConnection},
+		{ServerCertificateNotYetValid, StepCalls, "the partner's certificate isn't valid yet", noConnection},
+		{ServerNotTrusted, StepCalls, "the CA in the Secret didn't sign the partner's certificate", noConnection},
+		{ConnectionRefused, StepCalls, "nobody listens at the partner's port", noConnection},
+		{ConnectionTimedOut, StepCalls, "a firewall drops the connection to the partner", noConnection},
+		{NotTLS, StepCalls, "the partner's port doesn't speak TLS", noConnection},
+		{ConnectionsFail, StepCalls, "no connection to the partner comes about", noConnection},
+		{EndpointNotReached, StepCalls, "a relay or gateway in spec.endpoints can't be reached", noEndpoint},
+		{ConnectionEnded, StepCalls, "the partner ended the connection: it may refuse the client certificate", closed},
+		{PartnerTimedOut, StepCalls, "the partner didn't answer in time", flagPage + "#ut"},
+		{NotHTTP, StepCalls, "the partner or the app doesn't speak HTTP", flagPage + "#upe-and-dpe"},
+		{AppGaveUp, StepCalls, "the app gave up", flagPage + "#dc"},
+		{RequestsFail, StepCalls, "the partner answers with errors", closed},
 	}
 }
 
@@ -178,15 +197,15 @@ func (c Cause) means() string {
 // docs returns the page and the heading that explain the cause.
 func (c Cause) docs() string {
 	if entry, found := c.about(); found {
-		return "docs/troubleshooting.md#" + entry.heading
+		return "docs/" + entry.place
 	}
 	if heading := headingOf(c); heading != "" {
-		return "docs/troubleshooting.md#" + heading
+		return "docs/" + conditionPage + "#" + heading
 	}
-	return "docs/troubleshooting.md#what-an-egresstarget-says"
+	return "docs/" + conditionPage
 }
 
-// headingOf returns the heading in docs/troubleshooting.md for a reason of a condition, or "".
+// headingOf returns the heading in docs/reference/conditions.md for a reason of a condition, or "".
 func headingOf(reason Cause) string {
 	for _, heading := range []string{
 		"readfailed", "configmapmissing", "layoutunknown-layoutambiguous-secretkeymissing",

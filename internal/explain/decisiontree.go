@@ -12,7 +12,7 @@ const (
 )
 
 // byHand returns what to run for a step without the command explain, with the names of the docs,
-// and the heading in docs/operations.md that goes on, or "".
+// and the heading in docs/how-to/pods-do-not-start.md that goes on, or "".
 func byHand(id StepID) (command, heading string) {
 	const sidecar = "kubectl exec POD -n project -c istio-proxy -- pilot-agent request GET "
 	switch id {
@@ -55,15 +55,15 @@ func DecisionTree() string {
 		fmt.Fprintf(&text, "%d. **%s**: %s By hand: `%s`\n", n+1, s.id, s.title, command)
 		if heading != "" {
 			anchor := strings.NewReplacer(" ", "-", "'", "", "?", "").Replace(strings.ToLower(heading))
-			fmt.Fprintf(&text, "    More: [%s](#%s)\n", heading, anchor)
+			fmt.Fprintf(&text, "    More: [%s](../%s#%s)\n", heading, podPage, anchor)
 		}
 		for _, entry := range known() {
 			if entry.step == s.id {
-				fmt.Fprintf(&text, "    - [`%s`](troubleshooting.md#%s): %s\n", entry.cause, entry.heading, entry.means)
+				fmt.Fprintf(&text, "    - [`%s`](../%s): %s\n", entry.cause, entry.place, entry.means)
 			}
 		}
 		if reasons := reasonsOf(s.id); reasons != "" {
-			fmt.Fprintf(&text, "    - %s: [what an EgressTarget says](troubleshooting.md#what-an-egresstarget-says)\n", reasons)
+			fmt.Fprintf(&text, "    - %s: [what an EgressTarget says](../%s)\n", reasons, conditionPage)
 		}
 	}
 	return text.String()

@@ -11,7 +11,7 @@ import (
 )
 
 // Secrets are polled, because the controller doesn't watch them.
-// docs/decisions/0005-secret-reads.md has the reasons.
+// docs/project/decisions/0005-secret-reads.md has the reasons.
 const (
 	// readAwaited and readAwaitedMost are the bounds of the interval while Pods wait for an unusable
 	// credential. The interval grows with the time that the credential has been unusable: a fix is

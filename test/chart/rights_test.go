@@ -16,12 +16,12 @@ import (
 	"mtls.egress/webhook/internal/workload"
 )
 
-const securityBook = "../../docs/security.md"
+const rightsPage = "../../docs/reference/rights.md"
 
 // TestEveryRightIsExplained compares the rules of the chart's roles, whatever the values, with the
-// table in docs/security.md.
+// table in docs/reference/rights.md.
 func TestEveryRightIsExplained(t *testing.T) {
-	document, err := os.ReadFile(securityBook)
+	document, err := os.ReadFile(rightsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestEveryRightIsExplained(t *testing.T) {
 	slices.Sort(given)
 	given = slices.Compact(given)
 	if diff := cmp.Diff(explained, given); diff != "" {
-		t.Errorf("the rights (-explained in docs/security.md +given by the chart):\n%s", diff)
+		t.Errorf("the rights (-explained in docs/reference/rights.md +given by the chart):\n%s", diff)
 	}
 }
 
@@ -54,7 +54,7 @@ func TestARightWithoutAReasonIsNotExplained(t *testing.T) {
 		"a column is short": "| Role `NAME` | `pods` | any | get |",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if explained, err := explainedRights("\n## Rights\n\n" + row + "\n"); err == nil {
+			if explained, err := explainedRights("# Rights\n\n" + row + "\n"); err == nil {
 				t.Errorf("it is taken for %q", explained)
 			}
 		})
@@ -63,9 +63,9 @@ func TestARightWithoutAReasonIsNotExplained(t *testing.T) {
 
 // explainedRights are the rows of the table under the heading Rights, without what they are for.
 func explainedRights(document string) ([]string, error) {
-	_, section, found := strings.Cut(document, "\n## Rights\n")
+	_, section, found := strings.Cut(document, "# Rights\n")
 	if !found {
-		return nil, fmt.Errorf("%s has no heading Rights", securityBook)
+		return nil, fmt.Errorf("%s has no heading Rights", rightsPage)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var rights []string

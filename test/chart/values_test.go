@@ -88,8 +88,8 @@ func TestValuesThatAreRefused(t *testing.T) {
 			want: "at '/prometheusRule/disabledAlerts/0': value must be one of 'MTLSEgressCredentialExpires',",
 		},
 		"a runbook without its host": {
-			set:  `prometheusRule.runbookURL="docs/alerts.md"`,
-			want: "at '/prometheusRule/runbookURL': 'docs/alerts.md' does not match pattern",
+			set:  `prometheusRule.runbookURL="docs/reference/alerts.md"`,
+			want: "at '/prometheusRule/runbookURL': 'docs/reference/alerts.md' does not match pattern",
 		},
 		"no replicas": {
 			set:  `webhook.deployment.replicas=0`,

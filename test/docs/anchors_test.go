@@ -51,7 +51,7 @@ func TestLinksLeadToFiles(t *testing.T) {
 }
 
 // TestAlertsLeadToHeadings compares the names of the chart's alerts with the headings of
-// docs/alerts.md.
+// docs/reference/alerts.md.
 func TestAlertsLeadToHeadings(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join(root, "charts", "mtls-egress-webhook", "templates", "prometheusrule.yaml"))
 	if err != nil {
@@ -61,11 +61,11 @@ func TestAlertsLeadToHeadings(t *testing.T) {
 	if len(alerts) == 0 {
 		t.Fatal("no alerts found")
 	}
-	there := anchors(t, filepath.Join(root, "docs", "alerts.md"))
+	there := anchors(t, filepath.Join(root, "docs", "reference", "alerts.md"))
 	for _, alert := range alerts {
 		// The chart appends this to prometheusRule.runbookURL.
 		if link := strings.ToLower(alert[1]); !slices.Contains(there, link) {
-			t.Errorf("docs/alerts.md has no heading #%s for an alert, only %q", link, there)
+			t.Errorf("docs/reference/alerts.md has no heading #%s for an alert, only %q", link, there)
 		}
 	}
 }

@@ -3,7 +3,7 @@ package docs
 import (
 	"context"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +15,9 @@ import (
 	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/installation"
 )
+
+// podPage starts from a Pod that is missing or not ready.
+const podPage = root + "/docs/how-to/pods-do-not-start.md"
 
 // books is an installation to which somebody does what the documents say.
 type books struct {
@@ -28,6 +31,7 @@ type books struct {
 func TestBooks(t *testing.T) {
 	i, err := installation.Start(t.Context(), installation.Options{Values: []string{
 		"webhook.deployment.enabled=true", "controller.deployment.enabled=true",
+		"policy.allowedEndpoints={partner.acme.svc.cluster.local}",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +59,10 @@ func TestBooks(t *testing.T) {
 	for _, book := range []struct {
 		name string
 		read func(*books)
-	}{{"egresstarget", egressTarget}, {"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency}} {
+	}{
+		{"egresstarget", egressTarget}, {"first call", firstCall}, {"annotating", annotating},
+		{"operations", operations}, {"upgrade", upgrade}, {"emergency", emergency},
+	} {
 		t.Run(book.name, func(t *testing.T) { book.read(&books{T: t, Installation: i}) })
 	}
 }
@@ -78,14 +85,16 @@ func egressTarget(b *books) {
 		"--from-file=cacert=server-ca.crt"); err != nil {
 		b.Fatal(err)
 	}
-	for _, command := range commandsOf(b.T, "../../docs/egresstarget.md") {
+	for _, command := range commandsOf(b.T, "../../docs/reference/egresstarget.md") {
 		command.run(b.T, b.Server, "")
 	}
 }
 
 // operations makes the refusals that the decision tree tells apart.
 func operations(b *books) {
-	for _, command := range commandsOf(b.T, "../../docs/operations.md") {
+	for _, command := range slices.Concat(
+		commandsOf(b.T, "../../docs/how-to/operations.md"), commandsOf(b.T, podPage),
+	) {
 		printed := command.run(b.T, b.Server, "")
 		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/injected":"true"`) {
 			b.Errorf("%s prints %s", command.place, printed)
@@ -119,7 +128,7 @@ func upgrade(b *books) {
 	const theirs = "deployments,replicasets,pods,virtualservices.networking.istio.io," +
 		"destinationrules.networking.istio.io,serviceentries.networking.istio.io"
 	before := b.kubectl("get", theirs, "--namespace=project", "--output=json")
-	for _, command := range commandsOf(b.T, "../../docs/upgrade.md") {
+	for _, command := range commandsOf(b.T, "../../docs/how-to/upgrade.md") {
 		printed := command.run(b.T, b.Server, "")
 		if strings.Contains(command.line, "run probe") && !strings.Contains(printed, `"mtls.egress/injected":"true"`) {
 			b.Errorf("%s prints %s", command.place, printed)
@@ -132,7 +141,7 @@ func upgrade(b *books) {
 }
 
 func emergency(b *books) {
-	commands := commandsOf(b.T, "../../docs/emergency.md")
+	commands := commandsOf(b.T, "../../docs/how-to/emergency.md")
 	do := func(heading string) (printed []string) {
 		b.Helper()
 		for _, command := range commands {
@@ -280,17 +289,17 @@ func (b *books) wantPod(namespace string, pod *corev1.Pod, refusal string) {
 	}
 }
 
-// wantRefusal wants an answer to a Pod that the decision tree of docs/operations.md has a branch
+// wantRefusal wants an answer to a Pod that the table of docs/how-to/pods-do-not-start.md has a row
 // for.
 func (b *books) wantRefusal(namespace string, pod *corev1.Pod, words string) {
 	b.Helper()
 	b.wantPod(namespace, pod, words)
-	tree, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
+	tree, err := os.ReadFile(podPage)
 	if err != nil {
 		b.Fatal(err)
 	}
 	if !strings.Contains(string(tree), words) {
-		b.Errorf("docs/operations.md has no branch for %q", words)
+		b.Errorf("%s has no row for %q", podPage, words)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ type command struct {
 	document, heading string
 	// place is the document and the number of the line.
 	place string
-	// dir is where it runs: where the document stands, for those in docs at the top.
+	// dir is where it runs: the folder of the document, or the top of the project for those in docs.
 	dir  string
 	line string
 }
@@ -50,12 +51,16 @@ func (c command) try(t *testing.T, cluster *apiserver.Server, programs string) (
 	return stdout, err
 }
 
-// commands returns the lines of all blocks that are marked sh, of all documents. Lines that end in
-// a backslash go on.
+// installing is the document whose commands install the chart, which others need.
+const installing = root + "/docs/how-to/install.md"
+
+// commands returns the lines of all blocks that are marked sh, of all documents, the installation
+// first. Lines that end in a backslash go on.
 func commands(t *testing.T) []command {
 	t.Helper()
 	var found []command
-	for _, path := range documents(t) {
+	paths := slices.DeleteFunc(documents(t), func(path string) bool { return path == installing })
+	for _, path := range append([]string{installing}, paths...) {
 		found = append(found, commandsOf(t, path)...)
 	}
 	if len(found) == 0 {
@@ -73,7 +78,10 @@ func commandsOf(t *testing.T, path string) []command {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	var found []command
-	document, dir := strings.TrimPrefix(path, root+"/"), strings.TrimSuffix(filepath.Dir(path), "/docs")
+	document, dir := strings.TrimPrefix(path, root+"/"), filepath.Dir(path)
+	if strings.HasPrefix(document, "docs/") {
+		dir = root
+	}
 	inBlock, inShell, heading, joined := false, false, "", ""
 	scanner := bufio.NewScanner(file)
 	for number := 1; scanner.Scan(); number++ {

@@ -20,14 +20,18 @@ const root = "../.."
 // ownTests are the documents whose commands a test of their own runs, on what they need.
 func ownTests() map[string]string {
 	return map[string]string{
-		"docs/egresstarget.md":            "TestBooks",
-		"docs/emergency.md":               "TestBooks",
-		"docs/adopt.md":                   "test/mesh",
-		"docs/operations.md":              "TestBooks",
-		"docs/upgrade.md":                 "TestBooks",
-		"examples/egress/README.md":       "test/demo",
-		"examples/egresstarget/README.md": "test/admission",
-		"examples/cert-manager/README.md": "test/certmanager",
+		"docs/reference/egresstarget.md":   "TestBooks",
+		"docs/how-to/emergency.md":         "TestBooks",
+		"docs/how-to/adopt.md":             "test/mesh",
+		"docs/how-to/pods-do-not-start.md": "TestBooks",
+		"docs/how-to/operations.md":        "TestBooks",
+		"docs/tutorials/first-call.md":     "TestBooks",
+		"docs/how-to/call-a-partner.md":    "TestBooks",
+		"docs/tutorials/spring-boot.md":    "TestBooks",
+		"docs/how-to/upgrade.md":           "TestBooks",
+		"examples/egress/README.md":        "test/demo",
+		"examples/egresstarget/README.md":  "test/admission",
+		"examples/cert-manager/README.md":  "test/certmanager",
 	}
 }
 
@@ -55,7 +59,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 				if !slices.Contains(targets, words[1]) {
 					t.Errorf("the Makefile has no target %s", words[1])
 				}
-			case "kubectl", "helm":
+			case "kubectl", "helm", "sh":
 				if where := ownTests()[command.document]; where != "" {
 					t.Skip(where, "runs it")
 				}

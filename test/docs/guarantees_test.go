@@ -16,13 +16,13 @@ import (
 // TestGuaranteesAreShownByTests reads the table that the tests of the data path made; that they
 // still make the same, they check themselves.
 func TestGuaranteesAreShownByTests(t *testing.T) {
-	content, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
+	content, err := os.ReadFile(filepath.Join(root, "docs", "project", "guarantees.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows, err := evidence.Table(string(content))
 	if err != nil {
-		t.Fatalf("docs/guarantees.md, written by make guarantees: %v", err)
+		t.Fatalf("docs/project/guarantees.md, written by make guarantees: %v", err)
 	}
 	tests := meshTests(t)
 	shown := map[string]bool{}
@@ -41,7 +41,7 @@ func TestGuaranteesAreShownByTests(t *testing.T) {
 			t.Errorf("no row shows %q", promise)
 		}
 		if !strings.Contains(string(content), "\n## "+promise+"\n") {
-			t.Errorf("docs/guarantees.md has no heading %q", promise)
+			t.Errorf("docs/project/guarantees.md has no heading %q", promise)
 		}
 	}
 }

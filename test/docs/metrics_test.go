@@ -12,9 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMetricsAreDescribed compares the names of metrics in the code with those in docs/metrics.md.
+// TestMetricsAreDescribed compares the names of metrics in the code with those in
+// docs/reference/metrics.md.
 func TestMetricsAreDescribed(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
+	document, err := os.ReadFile(filepath.Join(root, "docs", "reference", "metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestMetricsAreDescribed(t *testing.T) {
 	}
 	slices.Sort(inCode)
 	if diff := cmp.Diff(inCode, described); diff != "" {
-		t.Errorf("the metrics (-in the code +in docs/metrics.md):\n%s", diff)
+		t.Errorf("the metrics (-in the code +in docs/reference/metrics.md):\n%s", diff)
 	}
 }
 

@@ -13,31 +13,38 @@ import (
 	"testing"
 )
 
-// TestTroubleshootingHasEveryReason compares the reasons of conditions and events in the code with
-// the headings of docs/troubleshooting.md.
-func TestTroubleshootingHasEveryReason(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join(root, "docs", "troubleshooting.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// reasonPages are the pages below docs with a heading for each reason.
+func reasonPages() []string {
+	return []string{"reference/conditions.md", "reference/response-flags.md", "how-to/pods-do-not-start.md"}
+}
+
+// TestEveryReasonHasAHeading compares the reasons of conditions and events in the code with the
+// headings of the pages that explain them.
+func TestEveryReasonHasAHeading(t *testing.T) {
 	var described []string
-	for _, heading := range regexp.MustCompile("(?m)^#+ (.*`.*)$").FindAllStringSubmatch(string(document), -1) {
-		for _, word := range regexp.MustCompile("`([A-Z][A-Za-z]+)`").FindAllStringSubmatch(heading[1], -1) {
-			described = append(described, word[1])
+	for _, page := range reasonPages() {
+		document, err := os.ReadFile(filepath.Join(root, "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, heading := range regexp.MustCompile("(?m)^#+ (.*`.*)$").FindAllStringSubmatch(string(document), -1) {
+			for _, word := range regexp.MustCompile("`([A-Z][A-Za-z]+)`").FindAllStringSubmatch(heading[1], -1) {
+				described = append(described, word[1])
+			}
 		}
 	}
 	inCode := reasonsInCode(t)
 	for _, reason := range inCode {
 		if !slices.Contains(described, reason) {
-			t.Errorf("docs/troubleshooting.md has no heading with `%s`", reason)
+			t.Errorf("%q have no heading with `%s`", reasonPages(), reason)
 		}
 	}
 	for at, reason := range described {
 		if slices.Index(described, reason) != at {
-			t.Errorf("docs/troubleshooting.md has two headings with `%s`", reason)
+			t.Errorf("%q have two headings with `%s`", reasonPages(), reason)
 		}
 		if !slices.Contains(inCode, reason) && !slices.Contains(reasonsOfOthers(), reason) {
-			t.Errorf("docs/troubleshooting.md has a heading with `%s`, which the code doesn't say", reason)
+			t.Errorf("%q have a heading with `%s`, which the code doesn't say", reasonPages(), reason)
 		}
 	}
 }

@@ -25,11 +25,10 @@ func TestNamedTestsExist(t *testing.T) {
 		t.Fatalf("%d tests, error %v", len(tests), err)
 	}
 	named := 0
-	books, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range books {
+	for _, path := range documents(t) {
+		if !strings.HasPrefix(path, filepath.Join(root, "docs")) {
+			continue
+		}
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -46,10 +45,10 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestCompatibilityNamesTheVersionsOfTheTests compares docs/compatibility.md with the modules that
-// the servers of the tests are built of.
+// TestCompatibilityNamesTheVersionsOfTheTests compares the table at the top of
+// docs/reference/compatibility.md with the modules that the servers of the tests are built of.
 func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join(root, "docs", "compatibility.md"))
+	document, err := os.ReadFile(filepath.Join(root, "docs", "reference", "compatibility.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +69,7 @@ func TestCompatibilityNamesTheVersionsOfTheTests(t *testing.T) {
 			}
 			documented := regexp.MustCompile(`(?m)^\| ` + row + ` \| .* \| (.*) \|$`).FindStringSubmatch(string(document))
 			if documented == nil || documented[1] != version[1] {
-				t.Errorf("docs/compatibility.md says %q, the tests run on %s", documented, version[1])
+				t.Errorf("docs/reference/compatibility.md says %q, the tests run on %s", documented, version[1])
 			}
 		})
 	}

@@ -1,5 +1,6 @@
 // Command matrix runs the tests on other versions and settings of Kubernetes and Istio than those
-// that `make test` runs on, and writes the results into the table of docs/compatibility.md:
+// that `make test` runs on, and writes the results into the table of
+// docs/reference/compatibility.md:
 //
 //	go run ./test/matrix run [NAME...]   runs the tests on all combinations, or on those of the names
 //	go run ./test/matrix current         fails unless the table has all, tested with today's product
@@ -21,7 +22,7 @@ import (
 	"time"
 )
 
-const document = "docs/compatibility.md"
+const document = "docs/reference/compatibility.md"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -16,9 +16,9 @@ import (
 )
 
 // guarantees is the document with the table of the rows.
-const guarantees = "../../docs/guarantees.md"
+const guarantees = "../../docs/project/guarantees.md"
 
-// figures are one row of the table in docs/guarantees.md.
+// figures are one row of the table in docs/project/guarantees.md.
 type figures = evidence.Row
 
 // counted gathers the rows of a run.
@@ -85,12 +85,12 @@ func (l *ledger) publish(passed bool) error {
 	}
 	table, err := evidence.Table(string(document))
 	if err != nil {
-		return fmt.Errorf("docs/guarantees.md, which make guarantees writes: %w", err)
+		return fmt.Errorf("docs/project/guarantees.md, which make guarantees writes: %w", err)
 	}
 	table = slices.DeleteFunc(table, ofOtherRun)
 	if differences := evidence.Differences(table, l.rows); len(differences) > 0 {
 		return errors.New(
-			"docs/guarantees.md is not of these tests, make guarantees writes it:\n" + strings.Join(differences, "\n"),
+			"docs/project/guarantees.md is not of these tests, make guarantees writes it:\n" + strings.Join(differences, "\n"),
 		)
 	}
 	return nil

@@ -565,8 +565,8 @@ func (w *walk) spell(t *testing.T, p presence) {
 
 // keepsDotted reports whether a call to the host with a trailing dot stays in the Pod, or has
 // mutual TLS. In the other states, a sidecar that resolves hosts itself finds the partner with it,
-// and the call leaves in plain text. docs/annotations.md says so; admission rejects Pods until the
-// target is programmed.
+// and the call leaves in plain text. docs/reference/annotations.md says so; admission rejects Pods
+// until the target is programmed.
 func keepsDotted(p presence) bool {
 	return p.has(withListener) || p.has(withAnchor|withVirtualService)
 }

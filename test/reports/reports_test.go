@@ -29,7 +29,7 @@ func TestSARIFIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]report.Report{
-		"without findings": {RulesURL: "docs/rules"}, "with findings of all rules": everyBadExample(t),
+		"without findings": {RulesURL: "docs/reference/rules"}, "with findings of all rules": everyBadExample(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, err := jsonschema.UnmarshalJSON(bytes.NewReader(write(t, "sarif", r)))

@@ -240,7 +240,7 @@ func (*Scene) Sinkhole() egress.Sinkhole {
 	if !cluster.IPv6() {
 		return egress.Sinkhole{}
 	}
-	sinkhole, _ := egress.ParseSinkhole([]string{"100::/64"}) // as docs/install.md has it
+	sinkhole, _ := egress.ParseSinkhole([]string{"100::/64"}) // as docs/how-to/install.md has it
 	return sinkhole
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // TestOnlyTheAPIServerIsAnswered has an API server present a client certificate to the webhook, as
-// docs/security.md says, which answers nobody else.
+// docs/how-to/client-ca.md says, which answers nobody else.
 func TestOnlyTheAPIServerIsAnswered(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {

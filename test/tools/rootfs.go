@@ -45,11 +45,11 @@ func proxyRootFS(further ...string) rootFS {
 	}
 }
 
-// clientsRootFS is for apps that aren't written in Go.
+// clientsRootFS is for apps that aren't written in Go, and for the partner of a tutorial, an nginx.
 func clientsRootFS() rootFS {
 	return rootFS{
 		name:     "clients",
-		packages: []string{"ca-certificates", "curl", "nodejs", "openjdk-17-jdk-headless"},
+		packages: []string{"ca-certificates", "curl", "nginx-light", "nodejs", "openjdk-17-jdk-headless"},
 		takes:    45 * time.Second,
 	}
 }

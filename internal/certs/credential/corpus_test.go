@@ -445,7 +445,7 @@ func TestCorpusAgainstOpenSSL(t *testing.T) {
 		}
 	}
 
-	const page = "../../../docs/credential-check.md"
+	const page = "../../../docs/project/credential-check.md"
 	part := marked.Part{
 		Begin: "<!-- corpus: written by UPDATE_GOLDEN=1 go test ./internal/certs/credential -->",
 		End:   "<!-- end of the corpus -->",

@@ -102,7 +102,8 @@ func shortened(example []byte) string {
 func index() string {
 	var page strings.Builder
 	page.WriteString(generated + "\n# The rules of check\n\n")
-	page.WriteString("These are the mistakes that [mtls-egress-webhook check](../check.md) finds. The page of a " +
+	page.WriteString("These are the mistakes that [mtls-egress-webhook check](../../how-to/check.md) finds. " +
+		"The page of a " +
 		"rule has an example with the mistake and one without it.\n")
 	for _, group := range []struct {
 		group check.Group

@@ -1,6 +1,6 @@
 // Command decisiontree writes the steps of the command explain, and their causes, into a document:
 //
-//	go run ./internal/explain/decisiontree docs/operations.md [COPY.md]
+//	go run ./internal/explain/decisiontree docs/reference/explain.md [COPY.md]
 //
 // It replaces what is between the two markers and nothing else. With a second file, it writes there
 // and leaves the document as it is.
@@ -23,7 +23,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 1 && len(args) != 2 {
-		return errors.New("usage: decisiontree DOCUMENT [COPY], as in: decisiontree docs/operations.md")
+		return errors.New("usage: decisiontree DOCUMENT [COPY], as in: decisiontree docs/reference/explain.md")
 	}
 	document, err := os.ReadFile(args[0]) //nolint:gosec // the caller chooses the file
 	if err != nil {

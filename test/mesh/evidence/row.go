@@ -1,5 +1,5 @@
 // Package evidence holds what the tests of the data path counted, and the table in
-// docs/guarantees.md that is made of it.
+// docs/project/guarantees.md that is made of it.
 package evidence
 
 import (
@@ -39,7 +39,7 @@ func (r Row) Claim() Claim { return Claim{r.Promise, r.Fault} }
 // others hold there as well. Its faults are the other promises.
 const IPv6Only = "Pods with IPv6 addresses only"
 
-// Promises are the promises of docs/guarantees.md, in its order. Each has a heading there.
+// Promises are the promises of docs/project/guarantees.md, in its order. Each has a heading there.
 func Promises() []string {
 	return []string{
 		"Never plaintext", "Only those who asked", "Other people's objects", "Your own https and POST", "Rotation",

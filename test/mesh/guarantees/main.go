@@ -1,6 +1,7 @@
-// Command guarantees writes what runs of test/mesh counted into the table of docs/guarantees.md:
+// Command guarantees writes what runs of test/mesh counted into the table of
+// docs/project/guarantees.md:
 //
-//	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/guarantees.md
+//	go run ./test/mesh/guarantees bin/evidence.json bin/evidence-ipv6.json docs/project/guarantees.md
 //
 // It replaces what is between the two markers and nothing else. Rows that are no evidence are
 // named, and nothing is written.
@@ -23,7 +24,8 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: guarantees ROWS... DOCUMENT, as in: guarantees bin/evidence.json docs/guarantees.md")
+		return errors.New("usage: guarantees ROWS... DOCUMENT, as in: " +
+			"guarantees bin/evidence.json docs/project/guarantees.md")
 	}
 	files, path := args[:len(args)-1], args[len(args)-1]
 	var rows []evidence.Row

@@ -153,7 +153,7 @@ func TestOnlyWhatStandsBetweenTheMarkersIsReplaced(t *testing.T) {
 }
 
 func TestTheDocumentHasAllSections(t *testing.T) {
-	document, err := os.ReadFile("../../../docs/performance.md")
+	document, err := os.ReadFile("../../../docs/project/performance.md")
 	if err != nil {
 		t.Fatal(err)
 	}

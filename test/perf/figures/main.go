@@ -1,8 +1,8 @@
 // Command figures writes what `make bench` and `make bench-mesh` measured into the tables of
-// docs/performance.md:
+// docs/project/performance.md:
 //
-//	go run ./test/perf/figures bench bin/bench.txt docs/performance.md
-//	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/performance.md
+//	go run ./test/perf/figures bench bin/bench.txt docs/project/performance.md
+//	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/project/performance.md
 //
 // It replaces what is between the two markers of the section and nothing else. When the results
 // lack a figure, it names all that are missing and writes nothing.
@@ -23,7 +23,8 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 3 {
-		return errors.New("usage: figures SECTION RESULTS DOCUMENT, as in: figures bench bin/bench.txt docs/performance.md")
+		return errors.New("usage: figures SECTION RESULTS DOCUMENT, as in: " +
+			"figures bench bin/bench.txt docs/project/performance.md")
 	}
 	section, ok := sections()[args[0]]
 	if !ok {
