@@ -46,6 +46,7 @@ func TestAdmission(t *testing.T) {
 	})
 	t.Run("the webhook sees what asks for something, and nothing else", func(t *testing.T) { testCalls(t, c, webhook) })
 	t.Run("a Pod that asks for a target is injected or refused", func(t *testing.T) { testInjected(t, c) })
+	t.Run("a Pod that the validations don't see is one that they admit", func(t *testing.T) { testUsual(t, c) })
 	t.Run("a Pod that runs is not asked for a target later", func(t *testing.T) { testInjectedLater(t, c) })
 	t.Run("a workload that asks for a target is propagated or refused", func(t *testing.T) { testPropagated(t, c) })
 	t.Run("the policies read only fields that there are", func(t *testing.T) { testTypes(t, c) })

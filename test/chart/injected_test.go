@@ -357,9 +357,7 @@ func testInjected(t *testing.T, c cluster) {
 	t.Run("a Pod with ten thousand labels of others is admitted", func(t *testing.T) {
 		pod := newPod("project", "pod", nil)
 		pod.Labels = map[string]string{}
-		for n := range 10_000 {
-			pod.Labels[fmt.Sprintf("to.example.com/h%d.example.com", n)] = egress.LabelValue
-		}
+		addOthersLabels(pod, 10_000)
 		start := time.Now()
 		if err := c.Create(t.Context(), pod, client.DryRunAll); err != nil {
 			t.Error(err)
@@ -655,6 +653,13 @@ func olderPods(t *testing.T, c cluster) {
 func addLabels(pod *corev1.Pod, count int) {
 	for n := range count {
 		pod.Labels[fmt.Sprintf("%sh%d.example.com", egress.LabelHostPrefix, n)] = egress.LabelValue
+	}
+}
+
+// addOthersLabels adds labels that look like those of hosts.
+func addOthersLabels(pod *corev1.Pod, count int) {
+	for n := range count {
+		pod.Labels[fmt.Sprintf("to.example.com/h%d.example.com", n)] = egress.LabelValue
 	}
 }
 
