@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/procfs"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -135,6 +136,8 @@ type stage struct {
 	api     client.Client
 	objects map[string][]client.Object
 	present admission
+	// noop is the process of the webhook of test/perf/noop.
+	noop procfs.Proc
 }
 
 // newStage takes the chart's objects from the running installation, the caBundle included.
@@ -166,7 +169,8 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	if err != nil {
 		return nil, err
 	}
-	least, err := startNoop(ctx, ours, &webhook, injected)
+	least, process, err := startNoop(ctx, ours, &webhook, injected)
+	s.noop = process
 	if err != nil {
 		return nil, err
 	}

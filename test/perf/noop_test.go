@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/prometheus/procfs"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,15 +18,29 @@ import (
 	"mtls.egress/webhook/test/installation"
 )
 
-// startNoop starts the webhook of test/perf/noop, which ends with this process, and returns a
-// configuration that calls it as the chart's calls ours. It gives each Pod the annotations of the
+// startNoop starts the webhook of test/perf/noop, which ends with this process, and returns it with
+// a configuration that calls it as the chart's calls ours. It gives each Pod the annotations of the
 // injected one.
 func startNoop(
 	ctx context.Context,
 	ours *installation.Installation,
 	chart *admissionv1.MutatingWebhookConfiguration,
 	injected *corev1.Pod,
-) (*admissionv1.MutatingWebhookConfiguration, error) {
+) (*admissionv1.MutatingWebhookConfiguration, procfs.Proc, error) {
+	configuration, pid, err := runNoop(ctx, ours, chart, injected)
+	if err != nil {
+		return nil, procfs.Proc{}, err
+	}
+	process, err := procfs.NewProc(pid)
+	return configuration, process, err
+}
+
+func runNoop(
+	ctx context.Context,
+	ours *installation.Installation,
+	chart *admissionv1.MutatingWebhookConfiguration,
+	injected *corev1.Pod,
+) (_ *admissionv1.MutatingWebhookConfiguration, pid int, _ error) {
 	const annotations = "/metadata/annotations/"
 	patch, err := json.Marshal([]map[string]string{
 		{
@@ -39,32 +54,32 @@ func startNoop(
 		{"op": "add", "path": annotations + "mtls.egress~1noop", "value": "true"},
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	program := filepath.Join(ours.Dir, "noop")
 	if _, _, err := apiserver.Output(exec.CommandContext(ctx, "go", "build", "-o", program, "./noop")); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	webhook := exec.CommandContext(ctx, program, string(patch))
 	webhook.Stderr = os.Stderr
 	stdout, err := webhook.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	// Held open until this process ends.
 	if _, err := webhook.StdinPipe(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := webhook.Start(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var listens struct{ URL, CA string }
 	if err := json.Unmarshal(line, &listens); err != nil {
-		return nil, fmt.Errorf("%q: %w", line, err)
+		return nil, 0, fmt.Errorf("%q: %w", line, err)
 	}
 	configuration := &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: noopWebhook},
@@ -73,5 +88,5 @@ func startNoop(
 	configuration.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{
 		URL: &listens.URL, CABundle: []byte(listens.CA),
 	}
-	return configuration, nil
+	return configuration, webhook.Process.Pid, nil
 }

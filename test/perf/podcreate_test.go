@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"mtls.egress/webhook/test/apiserver"
@@ -148,7 +149,7 @@ func (a *arena) prepare(ctx context.Context) (err error) {
 // turn is what is measured of one contender, level and round.
 type turn struct {
 	sample
-	// webhookCPU is the processor time of the webhook's process, the controller included.
+	// webhookCPU is the processor time of the process of the contender's webhook.
 	webhookCPU time.Duration
 	// apiServerCPU is that of the API server, which evaluates match conditions and policies.
 	apiServerCPU time.Duration
@@ -186,7 +187,7 @@ func reportTurn(of contender, at level, measured, baseline turn) error {
 		figures["added-p50-ns"] = nanoseconds(measured.quantile(0.5) - baseline.quantile(0.5))
 		figures["added-p99-ns"] = nanoseconds(measured.quantile(0.99) - baseline.quantile(0.99))
 	}
-	if of.admission.webhook {
+	if of.admission.webhook || of.admission.noop {
 		figures["webhook-cpu-ns/op"] = nanoseconds(measured.webhookCPU) / float64(at.creates)
 	}
 	return report.Line(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", at.clients, of.name), at.creates, figures)
@@ -203,7 +204,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err := a.settle(ctx); err != nil {
 		return turn{}, err
 	}
-	before, err := a.counts(ctx)
+	before, err := a.counts(ctx, of)
 	if err != nil {
 		return turn{}, err
 	}
@@ -211,7 +212,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err != nil {
 		return turn{}, err
 	}
-	after, err := a.counts(ctx)
+	after, err := a.counts(ctx, of)
 	if err != nil {
 		return turn{}, err
 	}
@@ -256,15 +257,21 @@ func (a *arena) settle(ctx context.Context) error {
 	}
 }
 
-// counts are those of the webhook's process and of the API server's, from their start.
+// counts are those of the processes of the contender's webhook and of the API server, from their
+// start. requests are those to our webhook.
 type counts struct{ requests, cpuSeconds, apiServerCPUSeconds float64 }
 
-func (a *arena) counts(ctx context.Context) (counts, error) {
+func (a *arena) counts(ctx context.Context, of contender) (counts, error) {
 	requests, err := a.ours.Replicas[0].Metric(ctx, "mtls_egress_admission_requests_total", nil)
 	if err != nil {
 		return counts{}, err
 	}
 	cpuSeconds, err := a.ours.Replicas[0].Metric(ctx, "process_cpu_seconds_total", nil)
+	if of.admission.noop {
+		var stat procfs.ProcStat
+		stat, err = a.stage.noop.Stat()
+		cpuSeconds = stat.CPUTime()
+	}
 	if err != nil {
 		return counts{}, err
 	}
