@@ -92,6 +92,10 @@ func (p *Pod) SinkholeAddress(host string) string { return p.content.addresses[h
 // value. For the ReplicaSet of a Deployment, it is the Deployment, whose UID is unknown and empty.
 func (p *Pod) Owner() metav1.OwnerReference { return p.owner.Value() }
 
+// Content identifies the labels, annotations, phase, sidecar and addresses. Pods of the cache with
+// equal ones share them.
+func (p *Pod) Content() any { return p.content }
+
 // SameContent reports whether two Pods are equal for the controller, except for their metadata.
 func (p *Pod) SameContent(other *Pod) bool { return p.content.equal(other.content) }
 

@@ -76,12 +76,13 @@ type caller struct {
 	address string
 }
 
-// Ended, HasSidecar, ProxyVersion and Owner implement plan.Pod. Whether Istio injects the sidecar
+// Ended, HasSidecar, ProxyVersion, Owner and Content implement plan.Pod. Whether Istio injects the sidecar
 // is not known.
 func (*caller) Ended() bool                  { return false }
 func (*caller) HasSidecar() bool             { return true }
 func (*caller) ProxyVersion() string         { return "" }
 func (*caller) Owner() metav1.OwnerReference { return metav1.OwnerReference{} }
+func (*caller) Content() any                 { return nil }
 
 // SinkholeAddress implements plan.Pod.
 func (c *caller) SinkholeAddress(string) string { return c.address }

@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -216,14 +217,17 @@ func (p Plan) closedFor(hosts []string) Plan {
 // the ranges were changed, or because of another target. An address outside the ranges isn't
 // reserved, so it can be another's: outdated reports such Pods.
 func addressesOfPods(t egress.Target, demands []Demand) []netip.Addr {
-	usual := t.Sinkhole.Address(t.Host)
-	var addresses []netip.Addr
+	texts := map[string]bool{}
 	for _, d := range demands {
-		address, err := netip.ParseAddr(d.Address)
-		switch {
-		case d.Address == "":
-			addresses = append(addresses, usual)
-		case err == nil && t.Sinkhole.Contains(address):
+		texts[d.Address] = true
+	}
+	var addresses []netip.Addr
+	for _, text := range slices.Sorted(maps.Keys(texts)) {
+		if text == "" {
+			addresses = append(addresses, t.Sinkhole.Address(t.Host))
+			continue
+		}
+		if address, err := netip.ParseAddr(text); err == nil && t.Sinkhole.Contains(address) {
 			addresses = append(addresses, address.Unmap())
 		}
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 
@@ -58,35 +57,50 @@ type Pod interface {
 	// SinkholeAddress is the address that the host has inside the Pod, or "" if it is the one that the
 	// first range gives the host.
 	SinkholeAddress(host string) string
+	// Content identifies what Pods of a Deployment have in common. If it is equal for two Pods, and not
+	// nil, they have equal annotations and host aliases, and the same sidecar. It must be comparable.
+	Content() any
 }
 
 // DemandsOf returns the demands of the live Pods for t's host, the oldest Pod first. t is the
 // target as the EgressTarget describes it. A Pod is live until its containers have ended, because a
 // terminating Pod still makes calls.
 func DemandsOf[P Pod](t egress.Target, pods []P) []Demand {
-	live := slices.DeleteFunc(slices.Clone(pods), func(pod P) bool { return pod.Ended() })
-	slices.SortFunc(live, func(a, b P) int {
-		return cmp.Or(
-			a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()),
-		)
-	})
-	demands := make([]Demand, 0, len(live))
-	for i, pod := range live {
-		// Pods of a Deployment have the same annotations, which are parsed once.
-		if i > 0 && maps.Equal(pod.GetAnnotations(), live[i-1].GetAnnotations()) {
-			demands = append(demands, demands[i-1])
-		} else {
-			demands = append(demands, demandOf(t, pod))
+	type aged struct {
+		created int64
+		name    string
+		pod     P
+	}
+	live := make([]aged, 0, len(pods))
+	for _, pod := range pods {
+		if !pod.Ended() {
+			live = append(live, aged{pod.GetCreationTimestamp().Unix(), pod.GetName(), pod})
 		}
-		demands[i].Pod = pod.GetName()
-		demands[i].NoSidecar, demands[i].ProxyVersion = !pod.HasSidecar(), pod.ProxyVersion()
-		demands[i].Owner, demands[i].Address = pod.Owner(), pod.SinkholeAddress(t.Host)
+	}
+	slices.SortFunc(live, func(a, b aged) int {
+		return cmp.Or(cmp.Compare(a.created, b.created), strings.Compare(a.name, b.name))
+	})
+	demands := make([]Demand, len(live))
+	byContent := map[any]Demand{}
+	for i, each := range live {
+		content := each.pod.Content()
+		demand, known := byContent[content]
+		if content == nil || !known {
+			demand = demandOf(t, each.pod)
+			byContent[content] = demand
+		}
+		demand.Pod, demand.Owner = each.name, each.pod.Owner()
+		demands[i] = demand
 	}
 	return demands
 }
 
-func demandOf(t egress.Target, pod metav1.Object) Demand {
-	d := Demand{WantedSecret: t.SecretName}
+// demandOf returns the demand of a Pod, without its name and owner.
+func demandOf(t egress.Target, pod Pod) Demand {
+	d := Demand{
+		WantedSecret: t.SecretName,
+		NoSidecar:    !pod.HasSidecar(), ProxyVersion: pod.ProxyVersion(), Address: pod.SinkholeAddress(t.Host),
+	}
 	// Admission rejects annotations that don't parse, so these were edited later. The Pod presents
 	// what it mounts.
 	intent, _, _ := egress.ParseIntent(pod.GetAnnotations(), field.NewPath("metadata", "annotations"))

@@ -29,6 +29,9 @@ func (p pod) Owner() metav1.OwnerReference {
 // addresses are unusual.
 func (p pod) SinkholeAddress(string) string { return p.Annotations["address"] }
 
+// Content is nil: the Pods of the tests have nothing in common.
+func (p pod) Content() any { return nil }
+
 func testPod(name string, created int64, annotations map[string]string) pod {
 	return pod{corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(created, 0), Annotations: annotations},
@@ -165,7 +168,7 @@ func FuzzSidecarVolumes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		annotations := map[string]string{annotation.SidecarUserVolume.Name: text, egress.AnnotationTarget: host}
 		wanted := egress.FromEgressTarget("project", host, nil, egress.Sinkhole{})
-		d := demandOf(wanted, &metav1.ObjectMeta{Name: "p", Annotations: annotations})
+		d := demandOf(wanted, new(testPod("p", 0, annotations)))
 		if !d.Asks || d.SecretName == "" || d.WantedSecret != wanted.SecretName {
 			t.Errorf("%+v", d)
 		}

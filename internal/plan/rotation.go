@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -72,19 +73,18 @@ func serverCAAtRisk(checks []CredentialCheck) *Condition {
 
 // rotation returns the condition RotationUnreliable, or nil if no sidecar is affected.
 func rotation(demands []Demand) *Condition {
-	var versions []string
+	ignores := map[string]bool{} // by version, of which there are few
 	affected := podsWithout(demands, func(d Demand) bool {
-		if !IgnoresRenewals(d.ProxyVersion) {
-			return true
+		if _, known := ignores[d.ProxyVersion]; !known {
+			ignores[d.ProxyVersion] = IgnoresRenewals(d.ProxyVersion)
 		}
-		versions = append(versions, d.ProxyVersion)
-		return false
+		return !ignores[d.ProxyVersion]
 	})
 	if len(affected) == 0 {
 		return nil
 	}
-	slices.Sort(versions)
+	maps.DeleteFunc(ignores, func(_ string, ignores bool) bool { return !ignores })
 	return new(True(reasonProxyIgnoresRenewals, fmt.Sprintf("the sidecars of %s (Istio %s) use a renewed certificate "+
 		"once, and ignore later renewals until they restart (istio/istio#59912); upgrade the sidecars to 1.29.3, 1.30.3 or "+
-		"newer, or restart the Pods after each renewal", some(affected), strings.Join(slices.Compact(versions), ", "))))
+		"newer, or restart the Pods after each renewal", some(affected), strings.Join(slices.Sorted(maps.Keys(ignores)), ", "))))
 }
