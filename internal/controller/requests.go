@@ -30,8 +30,8 @@ import (
 
 // podPause is the delay in which events of Pods are batched, for a host that has an EgressTarget.
 // Otherwise a rollout of hundreds of Pods would cause as many reconciliations, and each one counts
-// all Pods and reads the Secret.
-const podPause = 500 * time.Millisecond
+// all Pods, reads the Secret and writes the status.
+const podPause = time.Second
 
 // podHandler queues the hosts that a Pod may affect. If the host has no EgressTarget yet, it queues
 // it immediately, so that the first Pod doesn't wait, else after podPause.

@@ -72,7 +72,8 @@ func NewHandler(options Options) (*Handler, error) {
 }
 
 // Handle injects a Pod or propagates the annotations of a workload. It logs one line per request
-// with the decision and its reasons.
+// with the decision and its reasons: at the level debug if the request is admitted as most are,
+// without a change or as an injected Pod.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	// The initial value is reported if a panic passes through. The recovering caller answers the
 	// request.
@@ -124,7 +125,7 @@ func (h *Handler) report(ctx context.Context, request admission.Request, result 
 	switch result.decision {
 	case decisionError:
 		log.Error(result.err, "admission", values...)
-	case decisionUnchanged:
+	case decisionUnchanged, decisionInjected:
 		log.V(1).Info("admission", values...)
 	default:
 		log.Info("admission", values...)
@@ -213,15 +214,15 @@ func failed(code int32, reason Reason, err error) (admission.Response, outcome) 
 	return admission.Errored(code, err), outcome{decision: decisionError, reasons: []Reason{reason}, err: err}
 }
 
-// egressTargets returns the EgressTargets of a namespace by host. It gets those of hosts that the
-// cache lacks from the API server.
+// egressTargets returns the EgressTargets of a namespace by host, which must not be changed, as the
+// cache has the same. It gets those of hosts that the cache lacks from the API server.
 func (h *Handler) egressTargets(
 	ctx context.Context,
 	namespace string,
 	hosts []string,
 ) (map[string]*v1alpha1.EgressTarget, error) {
 	var cached v1alpha1.EgressTargetList
-	if err := h.Cached.List(ctx, &cached, client.InNamespace(namespace)); err != nil {
+	if err := h.Cached.List(ctx, &cached, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("reading the EgressTargets of namespace %s: %w", namespace, err)
 	}
 	found := make(map[string]*v1alpha1.EgressTarget, len(cached.Items))

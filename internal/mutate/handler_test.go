@@ -65,7 +65,7 @@ func TestEveryRequestIsCountedAndLogged(t *testing.T) {
 		level  string
 		log    []any // the reasons
 	}{
-		"a injected Pod": {object: pod(func(*corev1.Pod) {}), count: "Pod injected ", level: "INFO"},
+		"an injected Pod": {object: pod(func(*corev1.Pod) {}), count: "Pod injected ", level: "DEBUG"},
 		"a Pod without targets": {
 			object: pod(func(pod *corev1.Pod) { pod.Annotations = nil }),
 			count:  "Pod unchanged ",
