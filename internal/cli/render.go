@@ -53,6 +53,7 @@ standard output; 2 invalid command line or input. Warnings and explanations go t
   helm template shop ./chart | mtls-egress-webhook render -f - --show manifests`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collectLess()
 			return runRender(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
 		},
 	}

@@ -20,18 +20,16 @@ func namesNoSecret(egressTarget *v1alpha1.EgressTarget) bool {
 type defaultSecrets struct {
 	egressTargets map[string]*v1alpha1.EgressTarget
 	// ofPod holds the hosts of the Pod that were already checked, and others those of the
-	// namespace. Both are keyed by default Secret name.
+	// namespace with the default Secret of one of them. Both are keyed by default Secret name.
 	ofPod, others map[string]string
 }
 
 func newDefaultSecrets(intent Intent, egressTargets map[string]*v1alpha1.EgressTarget) defaultSecrets {
 	d := defaultSecrets{egressTargets: egressTargets, ofPod: map[string]string{}, others: map[string]string{}}
-	asked := map[string]bool{}
-	for _, host := range intent.Hosts() {
-		asked[host] = true
-	}
+	asked := intent.Hosts()
 	for host, egressTarget := range egressTargets {
-		if asked[host] || !UsesDefaultSecret(egressTarget) {
+		same := func(asked string) bool { return sameDefaultSecret(asked, host) }
+		if slices.Contains(asked, host) || !slices.ContainsFunc(asked, same) || !UsesDefaultSecret(egressTarget) {
 			continue
 		}
 		name := DefaultSecretName(host)

@@ -139,6 +139,23 @@ func DefaultSecretName(host string) string {
 	return strings.ReplaceAll(host[:strings.LastIndexByte(host, '.')], ".", "-") + secretSuffix
 }
 
+// sameDefaultSecret reports whether DefaultSecretName is equal for two hosts. It allocates nothing:
+// each admission compares all hosts of its namespace.
+func sameDefaultSecret(one, other string) bool {
+	end := strings.LastIndexByte(one, '.')
+	if end != strings.LastIndexByte(other, '.') {
+		return false
+	}
+	for i := range end {
+		if one[i] != other[i] && !(isDotOrDash(one[i]) && isDotOrDash(other[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+func isDotOrDash(char byte) bool { return char == '.' || char == '-' }
+
 // dashed replaces the dots of host so that two hosts never map to the same text. It doubles hyphens
 // and replaces a dot with one hyphen. No label starts or ends with a hyphen, so a run of odd length
 // is a dot and a run of even length consists of hyphens.

@@ -5,8 +5,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 )
 
@@ -170,6 +173,24 @@ func TestNoTwoHostsShareAName(t *testing.T) {
 
 // hostsOfAllShapes returns hosts that are easily confused: with hyphens in place of dots, and long
 // ones that differ only at the end.
+// TestOneHostIsRefusedTheDefaultSecretOfAnother compares what Resolve refuses with the names.
+func TestOneHostIsRefusedTheDefaultSecretOfAnother(t *testing.T) {
+	for _, host := range hostsOfAllShapes() {
+		for _, other := range hostsOfAllShapes() {
+			if host == other || !strings.Contains(host, ".") || !strings.Contains(other, ".") ||
+				len(egress.DefaultSecretName(host)) > validation.DNS1123SubdomainMaxLength {
+				continue
+			}
+			older := map[string]*v1alpha1.EgressTarget{other: {ObjectMeta: metav1.ObjectMeta{Name: other}}}
+			_, errs := egress.Resolve("project", parse(t, map[string]string{egress.AnnotationTarget: host}), older,
+				egress.Sinkhole{}, field.NewPath("annotations"))
+			if want := egress.DefaultSecretName(host) == egress.DefaultSecretName(other); (len(errs) > 0) != want {
+				t.Errorf("%s beside %s: %v, want an error: %t", host, other, errs, want)
+			}
+		}
+	}
+}
+
 func hostsOfAllShapes() []string {
 	return []string{
 		"a.b.c",
