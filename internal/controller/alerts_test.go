@@ -47,7 +47,7 @@ func descriptions(t *testing.T) map[string]string {
 	sent := make(chan *prometheus.Desc)
 	go func() {
 		defer close(sent)
-		newCollector(informers.Cache{}, nil).Describe(sent)
+		newCollector(informers.Cache{}, nil, nil).Describe(sent)
 		newSurvey(nil, nil, nil, nil, 0).Describe(sent)
 		apply.NewWriter(apply.Writer{}).Repairs().Describe(sent)
 	}()
