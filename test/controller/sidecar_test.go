@@ -87,8 +87,8 @@ func (w *world) gauge(running *running, name, label string, count int) {
 	})
 }
 
-// TestMetricsSayWhichTargetsAreReadyAndWhoseTheyAre: a target is ready or has a reason, and its team
-// is that of its namespace unless the EgressTarget has the label.
+// TestMetricsSayWhichTargetsAreReadyAndWhoseTheyAre: a target is ready or has a reason. Its team is
+// that of its namespace, unless the EgressTarget has the label.
 func TestMetricsSayWhichTargetsAreReadyAndWhoseTheyAre(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)

@@ -30,8 +30,8 @@ func injectionLabels() []string {
 	return []string{egress.LabelInjection, label.IoIstioRev.Name, label.IoIstioDataplaneMode.Name}
 }
 
-// CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the annotation,
-// the labels for injection, and labels.
+// CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the annotation
+// and labels: those for injection, and the given ones.
 func CacheOptions(labels ...string) cache.ByObject {
 	labels = append(injectionLabels(), labels...)
 	return cache.ByObject{Transform: func(object any) (any, error) {
