@@ -148,16 +148,17 @@ func TestLinksOfTheDashboard(t *testing.T) {
 		return slices.Compact(found)
 	}
 	docs := func(page string) string { return "https://docs.example.com/" + page + ".html" }
-	pages := []string{
-		docs("reference/conditions"), docs("reference/conditions") + "#${__data.fields.reason}", docs("reference/response-flags"),
-	}
+	reasons := docs("reference/conditions")
+	pages := []string{reasons, reasons + "#${__data.fields.reason}", docs("reference/response-flags")}
 	tests := map[string]struct {
 		set      string
 		runbooks string
 		others   []string
 	}{
 		"none without the URL of the documents": {set: "docsURL="},
-		"to the pages of the documents":         {"docsURL=https://docs.example.com/PAGE.html", docs("reference/alerts"), pages},
+		"to the pages of the documents": {
+			"docsURL=https://docs.example.com/PAGE.html", docs("reference/alerts"), pages,
+		},
 		"to other runbooks": {
 			"docsURL=https://docs.example.com/PAGE.html,prometheusRule.runbookURL=https://example.com/runbooks",
 			"https://example.com/runbooks", pages,

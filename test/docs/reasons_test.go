@@ -59,7 +59,8 @@ func TestEveryReasonHasAnAnchor(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, section := range regexp.MustCompile(`(?m)((?:^<a id=.*\n)*)\n?^## (.*)$`).FindAllStringSubmatch(string(document), -1) {
+	sections := regexp.MustCompile(`(?m)((?:^<a id=.*\n)*)\n?^## (.*)$`)
+	for _, section := range sections.FindAllStringSubmatch(string(document), -1) {
 		var want, got []string
 		for _, word := range regexp.MustCompile("`([A-Z][A-Za-z]+)`").FindAllStringSubmatch(section[2], -1) {
 			want = append(want, word[1])
