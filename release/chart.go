@@ -94,19 +94,19 @@ func (r release) annotate(text, imageDigest string) (string, error) {
 }
 
 // setDefaults sets the defaults that only a release has, and keeps the comments of the file:
-// image.repository, without which the chart renders no Pods, and the URL of the alerts' runbooks,
-// if the URL of the sources is known.
+// image.repository, without which the chart renders no Pods, and the URL of the documents, if the
+// URL of the sources is known.
 func (r release) setDefaults(text string) (string, error) {
-	defaults := map[string]string{"repository": r.repository}
+	defaults := map[string]string{"  repository": r.repository}
 	if r.source != "" {
-		defaults["runbookURL"] = fmt.Sprintf("%s/blob/%s/docs/reference/alerts.md", r.source, r.version)
+		defaults["docsURL"] = fmt.Sprintf("%s/blob/%s/docs/PAGE.md", r.source, r.version)
 	}
 	for name, value := range defaults {
-		line := "\n  " + name + ": \"\"\n"
+		line := "\n" + name + ": \"\"\n"
 		if found := strings.Count(text, line); found != 1 {
 			return "", fmt.Errorf("%d lines %q: want exactly one", found, strings.TrimSpace(line))
 		}
-		text = strings.Replace(text, line, fmt.Sprintf("\n  %s: %q\n", name, value), 1)
+		text = strings.Replace(text, line, fmt.Sprintf("\n%s: %q\n", name, value), 1)
 	}
 	return text, nil
 }

@@ -48,7 +48,7 @@ func (c Controller) manager(ctx context.Context) (ctrl.Manager, error) {
 	manager, err := ctrl.NewManager(c.Config, ctrl.Options{
 		Scheme:                        scheme,
 		Logger:                        c.Log,
-		Cache:                         informers.Options(c.Policy.Sinkhole),
+		Cache:                         informers.Options(c.Policy.Sinkhole, c.Options.TeamLabels...),
 		MapperProvider:                informers.MapperProvider,
 		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
 		HealthProbeBindAddress:        c.HealthAddress,

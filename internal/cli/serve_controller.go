@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"mtls.egress/webhook/internal/app"
@@ -40,6 +41,7 @@ type controllerOptions struct {
 	verifyInterval  time.Duration
 	surveyInterval  time.Duration
 	readOwners      bool
+	teamLabels      []string
 }
 
 func (o *controllerOptions) flags() cliflag.NamedFlagSets {
@@ -68,6 +70,9 @@ func (o *controllerOptions) flags() cliflag.NamedFlagSets {
 		"Read the metadata of the owners of Pods, such as Deployments. Events on them are then shown by "+
 			"kubectl describe, and each survey also finds annotations on kinds that are not in --workloads, which have no "+
 			"effect. Needs the right to get and list these kinds; kinds that can't be read are left out.")
+	program.StringSliceVar(&o.teamLabels, "team-labels", controller.DefaultTeamLabels(),
+		"The labels with the team that owns a target, for the metric mtls_egress_target_owner. The first label "+
+			"that the EgressTarget has counts, or else the first that its namespace has. Empty: no such metric.")
 	o.workloads.addFlag(program)
 
 	o.add(&groups, "the Lease for leader election")
@@ -93,6 +98,11 @@ func (o *controllerOptions) validate() error {
 	}
 	if _, err := o.workloads.kinds(); err != nil {
 		problems = append(problems, err)
+	}
+	for _, label := range o.teamLabels {
+		for _, problem := range validation.IsQualifiedName(label) {
+			problems.refusef("team-labels", "%q is not the key of a label: %s", label, problem)
+		}
 	}
 	for _, period := range o.expiryWarnings {
 		if period <= 0 {
@@ -122,6 +132,7 @@ func (o *controllerOptions) run(log logr.Logger) error {
 			VerifyInterval:  o.verifyInterval,
 			SurveyInterval:  o.surveyInterval,
 			ReadOwners:      o.readOwners,
+			TeamLabels:      o.teamLabels,
 			Workloads:       kinds,
 		},
 	}.Run()

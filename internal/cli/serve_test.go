@@ -49,6 +49,7 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 			"--verify-targets=marked",
 			"--verify-interval=1h",
 			"--read-owners=true",
+			"--team-labels=team,app.kubernetes.io/part-of",
 			`--workloads={"deployments.apps":{"kind":"Deployment","templates":["spec.template"]}}`,
 			"--mesh-config=istio",
 			"--root-namespace=istio-system",
@@ -85,6 +86,15 @@ func TestServeControllerRefusesOptions(t *testing.T) {
 		"a warning after the end": {
 			args: []string{"--expiry-warnings=-1h"},
 			want: []string{"--expiry-warnings: -1h0m0s is not positive"},
+		},
+		"no labels of teams": {args: []string{"--team-labels="}},
+		"a label of teams that is not the key of a label": {
+			args: []string{"--team-labels=team=shop"},
+			want: []string{
+				`--team-labels: "team=shop" is not the key of a label: name part must consist of alphanumeric characters, ` +
+					`'-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  ` +
+					`or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')`,
+			},
 		},
 		"health on the port of metrics": {
 			args: []string{"--health-address=:8080"},

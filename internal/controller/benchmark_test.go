@@ -25,17 +25,21 @@ type filledCache struct {
 	client.Reader
 
 	egressTargets []v1alpha1.EgressTarget
+	namespaces    []metav1.PartialObjectMetadata
 }
 
 func (c filledCache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	if list, ok := list.(*v1alpha1.EgressTargetList); ok {
+	switch list := list.(type) {
+	case *v1alpha1.EgressTargetList:
 		list.Items = c.egressTargets
+	case *metav1.PartialObjectMetadataList:
+		list.Items = c.namespaces
 	}
 	return nil
 }
 
 // BenchmarkScrape measures one scrape of the controller's metrics by Prometheus, with 1,000 targets
-// of one credential each and 10,000 Pods.
+// of one credential each and 10,000 Pods, in 100 namespaces with a team each.
 func BenchmarkScrape(b *testing.B) {
 	const targets, count = 1000, 10_000
 	cache := filledCache{}
@@ -53,6 +57,11 @@ func BenchmarkScrape(b *testing.B) {
 				},
 			},
 		})
+	}
+	for i := range 100 {
+		cache.namespaces = append(cache.namespaces, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Name: fmt.Sprintf("team-%d", i), Labels: map[string]string{"team": strconv.Itoa(i)},
+		}})
 	}
 	pods := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, nil)
 	for i := range count {
@@ -72,7 +81,8 @@ func BenchmarkScrape(b *testing.B) {
 	close(elected)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
-		newCollector(informers.Cache{Reader: cache, Pods: informers.NewPods(pods, func() bool { return true })}, elected),
+		newCollector(informers.Cache{Reader: cache, Pods: informers.NewPods(pods, func() bool { return true })}, elected,
+			DefaultTeamLabels()),
 	)
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	b.ReportAllocs()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,10 +19,12 @@ import (
 // collector counts objects in the cache at each scrape, so the metrics are correct after a restart.
 // Only the leader reports, so that a sum over replicas counts everything once.
 type collector struct {
-	cache   informers.Cache
-	elected <-chan struct{}
+	cache      informers.Cache
+	elected    <-chan struct{}
+	teamLabels []string // see Options
 
-	targets            *prometheus.Desc
+	ready              *prometheus.Desc
+	owner              *prometheus.Desc
 	credentialNotAfter *prometheus.Desc
 	credentialEnds     *prometheus.Desc
 	credentialValid    *prometheus.Desc
@@ -37,13 +40,18 @@ type collector struct {
 // collectLimit limits the wait for a cache that isn't synced yet.
 const collectLimit = 5 * time.Second
 
-func newCollector(cache informers.Cache, elected <-chan struct{}) *collector {
+func newCollector(cache informers.Cache, elected <-chan struct{}, teamLabels []string) *collector {
 	targetLabels, credentialLabels := []string{"namespace", "host"}, []string{"namespace", "host", "secret"}
 	return &collector{
-		cache:   cache,
-		elected: elected,
-		targets: description("mtls_egress_targets", []string{"ready", "reason"},
-			"The number of EgressTargets, by status (true, false, unknown) and reason of their condition Ready."),
+		cache:      cache,
+		elected:    elected,
+		teamLabels: teamLabels,
+		ready: description("mtls_egress_target_ready", []string{"namespace", "host", "reason"},
+			"1 if the condition Ready of a target is true, 0 if it isn't, with the reason of the condition; "+
+				"without a reason if the target isn't processed yet."),
+		owner: description("mtls_egress_target_owner", []string{"namespace", "host", "team"},
+			"1, with the team that owns a target, from a label (--team-labels) of the EgressTarget or of its "+
+				"namespace; absent if neither has one."),
 		credentialNotAfter: description("mtls_egress_credential_not_after_timestamp_seconds", credentialLabels,
 			"When the client certificate that Pods present for a host expires, in seconds since 1970; "+
 				"absent while the certificate can't be read."),
@@ -86,7 +94,8 @@ func gauge(metrics chan<- prometheus.Metric, desc *prometheus.Desc, value float6
 
 // Describe is part of prometheus.Collector.
 func (c *collector) Describe(descriptions chan<- *prometheus.Desc) {
-	descriptions <- c.targets
+	descriptions <- c.ready
+	descriptions <- c.owner
 	descriptions <- c.credentialNotAfter
 	descriptions <- c.credentialEnds
 	descriptions <- c.credentialValid
@@ -120,18 +129,13 @@ type labelOfPods struct{ namespace, label string }
 func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheus.Metric) programming {
 	var list v1alpha1.EgressTargetList
 	if err := c.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		metrics <- prometheus.NewInvalidMetric(c.targets, err)
+		metrics <- prometheus.NewInvalidMetric(c.ready, err)
 		return nil
 	}
+	c.collectOwners(ctx, list.Items, metrics)
 	programmed := make(programming, len(list.Items))
-	type labels struct{ ready, reason string }
-	counts := map[labels]int{}
 	for i := range list.Items {
-		l := labels{ready: "unknown"}
-		if ready := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
-			l = labels{ready: map[bool]string{true: "true", false: "false"}[ready.Status == "True"], reason: ready.Reason}
-		}
-		counts[l]++
+		c.collectReady(&list.Items[i], metrics)
 		conditions := list.Items[i].Status.Conditions
 		of := labelOfPods{list.Items[i].Namespace, egress.HostLabel(list.Items[i].Name)}
 		programmed[of] = meta.FindStatusCondition(conditions, v1alpha1.ConditionProgrammed)
@@ -141,10 +145,52 @@ func (c *collector) collectTargets(ctx context.Context, metrics chan<- prometheu
 		c.collectCredentials(&list.Items[i], metrics)
 		c.collectVerified(&list.Items[i], metrics)
 	}
-	for l, count := range counts {
-		gauge(metrics, c.targets, float64(count), l.ready, l.reason)
-	}
 	return programmed
+}
+
+func (c *collector) collectReady(egressTarget *v1alpha1.EgressTarget, metrics chan<- prometheus.Metric) {
+	var value float64
+	var reason string
+	if ready := meta.FindStatusCondition(egressTarget.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		value, reason = map[bool]float64{true: 1}[ready.Status == metav1.ConditionTrue], ready.Reason
+	}
+	gauge(metrics, c.ready, value, egressTarget.Namespace, egressTarget.Name, reason)
+}
+
+func (c *collector) collectOwners(
+	ctx context.Context, egressTargets []v1alpha1.EgressTarget, metrics chan<- prometheus.Metric,
+) {
+	if len(c.teamLabels) == 0 {
+		return
+	}
+	namespaces := &metav1.PartialObjectMetadataList{}
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := c.cache.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		metrics <- prometheus.NewInvalidMetric(c.owner, err)
+		return
+	}
+	labels := make(map[string]map[string]string, len(namespaces.Items))
+	for i := range namespaces.Items {
+		labels[namespaces.Items[i].Name] = namespaces.Items[i].Labels
+	}
+	for i := range egressTargets {
+		namespace, host := egressTargets[i].Namespace, egressTargets[i].Name
+		if team := team(c.teamLabels, egressTargets[i].Labels, labels[namespace]); team != "" {
+			gauge(metrics, c.owner, 1, namespace, host, team)
+		}
+	}
+}
+
+// team returns the value of the first of keys that the first of sources has, or "" if none has any.
+func team(keys []string, sources ...map[string]string) string {
+	for _, source := range sources {
+		for _, key := range keys {
+			if value := source[key]; value != "" {
+				return value
+			}
+		}
+	}
+	return ""
 }
 
 func (c *collector) collectCredentials(egressTarget *v1alpha1.EgressTarget, metrics chan<- prometheus.Metric) {

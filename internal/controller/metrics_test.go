@@ -64,3 +64,27 @@ func TestPodsWaitForTargets(t *testing.T) {
 		})
 	}
 }
+
+func TestTheTeamOfATarget(t *testing.T) {
+	keys := []string{"team", "app.kubernetes.io/part-of"}
+	type labels = map[string]string
+	tests := map[string]struct {
+		egressTarget, namespace labels
+		want                    string
+	}{
+		"nobody's":                           {labels{"app": "shop"}, labels{"kubernetes.io/metadata.name": "shop"}, ""},
+		"the one of the namespace":           {nil, labels{"team": "shop"}, "shop"},
+		"the one of the EgressTarget":        {labels{"team": "pay"}, labels{"team": "shop"}, "pay"},
+		"an EgressTarget before a namespace": {labels{"app.kubernetes.io/part-of": "pay"}, labels{"team": "shop"}, "pay"},
+		"the first label first":              {nil, labels{"team": "shop", "app.kubernetes.io/part-of": "pay"}, "shop"},
+		"the second without the first":       {nil, labels{"app.kubernetes.io/part-of": "pay"}, "pay"},
+		"an empty label is none":             {labels{"team": ""}, labels{"team": "shop"}, "shop"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := team(keys, test.egressTarget, test.namespace); got != test.want {
+				t.Errorf("team %q, want %q", got, test.want)
+			}
+		})
+	}
+}

@@ -37,6 +37,9 @@ import (
 	"mtls.egress/webhook/internal/workload"
 )
 
+// DefaultTeamLabels are the usual value of Options.TeamLabels.
+func DefaultTeamLabels() []string { return []string{"team"} }
+
 // DefaultTargetRetention is the default of Options.TargetRetention.
 const DefaultTargetRetention = 10 * time.Minute
 
@@ -77,6 +80,10 @@ type Options struct {
 	// ReadOwners enables reading the metadata of the owners of Pods: Deployments and other kinds.
 	// Default: false.
 	ReadOwners bool
+	// TeamLabels are the keys of the labels of EgressTargets and Namespaces with the team that owns a
+	// target, most important first. The cache must keep those of Namespaces: see informers.Options.
+	// Default (nil): no metric has the team.
+	TeamLabels []string
 	// Workloads are the kinds whose annotations admission propagates. Default (nil): workload.Known().
 	Workloads workload.Kinds
 	// Clock is the clock for expiry and retention. Default: the system's clock.
@@ -172,7 +179,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return nil
 	}
 	err = errors.Join(
-		options.Registerer.Register(newCollector(cache, mgr.Elected())),
+		options.Registerer.Register(newCollector(cache, mgr.Elected(), options.TeamLabels)),
 		options.Registerer.Register(reconciler.writer.Repairs()),
 		options.Registerer.Register(survey),
 	)

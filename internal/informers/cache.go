@@ -18,6 +18,7 @@ import (
 	"mtls.egress/webhook/internal/absent"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
+	"mtls.egress/webhook/internal/policy/lookup"
 )
 
 // Cache reads from a cache with Options.
@@ -33,7 +34,8 @@ type Cache struct {
 	missing *atomic.Pointer[[]string]
 }
 
-// NewCache adds the indexes and an informer of Pods to a cache with Options for the same sinkhole.
+// NewCache adds the indexes and informers of Pods and Namespaces to a cache with Options for the
+// same sinkhole.
 // AddIstio adds Istio's kinds. It does not wait for the cache to sync. It fails if the CRD of
 // EgressTarget is not installed.
 func NewCache(ctx context.Context, from cache.Cache, sinkhole egress.Sinkhole) (Cache, error) {
@@ -43,6 +45,10 @@ func NewCache(ctx context.Context, from cache.Cache, sinkhole egress.Sinkhole) (
 	pods, err := watchPods(ctx, from)
 	if err != nil {
 		return Cache{}, err
+	}
+	// The controllers request it only after the election. The metrics may need it before.
+	if _, err := from.GetInformer(ctx, lookup.NamespaceMetadata(), cache.BlockUntilSynced(false)); err != nil {
+		return Cache{}, fmt.Errorf("read Namespaces: %w", err)
 	}
 	return Cache{Reader: from, Pods: pods, Sinkhole: sinkhole, from: from, missing: &atomic.Pointer[[]string]{}}, nil
 }

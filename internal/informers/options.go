@@ -19,10 +19,11 @@ import (
 )
 
 // Options returns the options of the cache that NewCache uses. sinkhole are the ranges of the
-// sinkhole addresses. The cache contains:
+// sinkhole addresses. namespaceLabels are additional labels of Namespaces to keep. The cache
+// contains:
 //   - Pods with the label mtls.egress/injected: name, our labels, phase, whether there is a
 //     sidecar, the owner, and the annotations that say what the Pod asks for and mounts
-//   - Namespaces: the annotation with the allowed hosts
+//   - Namespaces: the annotation with the allowed hosts, the labels for injection, namespaceLabels
 //   - EgressTargets: of the managed fields, only whether a user wrote to an EgressTarget that the
 //     controller created
 //   - Services: the name, and the external addresses in the ranges of the sinkhole addresses
@@ -35,14 +36,14 @@ import (
 // The cache never contains Secrets. A read of a kind without an informer fails instead of starting
 // to list and watch it (ReaderFailOnMissingInformer). Other readers of the same cache must
 // therefore request their informers themselves.
-func Options(sinkhole egress.Sinkhole) cache.Options {
+func Options(sinkhole egress.Sinkhole, namespaceLabels ...string) cache.Options {
 	byObject := map[client.Object]cache.ByObject{
 		&corev1.Pod{}: {
 			Label:     labels.SelectorFromSet(labels.Set{egress.LabelInjected: egress.LabelValue}),
 			Transform: podTransform(sinkhole),
 		},
 		&v1alpha1.EgressTarget{}:   {Transform: egressTargetTransform()},
-		lookup.NamespaceMetadata(): lookup.CacheOptions(),
+		lookup.NamespaceMetadata(): lookup.CacheOptions(namespaceLabels...),
 		&corev1.Service{}:          {Transform: serviceTransform(sinkhole)},
 	}
 	for _, kind := range Kinds() {

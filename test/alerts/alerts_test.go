@@ -88,13 +88,17 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 	// The mistake that makes a panic has to be made here: the handler has no reader.
 	other := httptest.NewServer(promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	t.Cleanup(other.Close)
+	sidecar := httptest.NewServer(promhttp.HandlerFor(calls.registry, promhttp.HandlerOpts{}))
+	t.Cleanup(sidecar.Close)
 	addresses, err := apiserver.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	blind = addresses[0]
 	prometheus := startPrometheus(t, i, rules,
-		map[string]string{"panicking": other.Listener.Addr().String(), "blind": blind})
+		map[string]string{
+			"panicking": other.Listener.Addr().String(), "blind": blind, "sidecar": sidecar.Listener.Addr().String(),
+		})
 	for _, c := range causes {
 		t.Run(c.alert+" "+c.severity, func(t *testing.T) {
 			s := scene{i, t}

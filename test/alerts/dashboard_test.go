@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,11 +40,13 @@ func (s scene) fillsTheDashboard(prometheus *server, causes []cause) {
 		c.make(s)
 	}
 	s.pod("payments", "external.system.com", nil) // has no Secret
+	s.kubectl("label", "namespace", "expires", "team=shop")
 	s.busy()
 	for _, c := range causes {
 		prometheus.waitFor(s.T, c.alert, c.severity, true)
 	}
 	prometheus.waitFor(s.T, "MTLSEgressTargetNotProgrammed", "critical", true)
+	prometheus.waitForSeries(s.T, `ALERTS{alertname="MTLSEgressCredentialExpires", alertstate="firing", team="shop"}`)
 	s.askDashboard(prometheus)
 }
 
@@ -62,6 +65,7 @@ func (s scene) busy() {
 	ctx, cancel := context.WithTimeout(s.Context(), 6*apiServerInterval)
 	defer cancel()
 	for n := 0; ctx.Err() == nil || n < 40; n++ { // each of them twice at least
+		calls.count(n)
 		switch {
 		case n%10 == 9:
 			if err := s.create("shop", "https://external.system.com", []string{metav1.DryRunAll}); err == nil {
@@ -83,10 +87,13 @@ func (s scene) busy() {
 	}
 }
 
-// rateInterval is the variable for which Grafana puts in the time over which a rate can be
-// computed: four scrapes at least.
+// variables puts in what Grafana does for All, and for the time over which a rate can be computed:
+// four scrapes at least.
 // https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/#use-__rate_interval
-const rateInterval = "$__rate_interval"
+func variables() *strings.Replacer {
+	return strings.NewReplacer("$cluster", ".*", "$namespace", ".*", "$host", ".*",
+		"$__rate_interval", (4 * apiServerInterval).String())
+}
 
 // board is what matters of a dashboard.
 // https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
@@ -118,7 +125,7 @@ func (s scene) askDashboard(prometheus *server) {
 			asked++
 			// Beside "or vector(0)" the query itself has to have data.
 			expr := strings.TrimSuffix(query.Expr, " or vector(0)")
-			expr = strings.ReplaceAll(expr, rateInterval, (4 * apiServerInterval).String())
+			expr = variables().Replace(expr)
 			if err := prometheus.hasData(s.Context(), expr, query.Instant); err != nil {
 				s.Errorf("the panel %q: %s: %v", panel.Title, expr, err)
 			}
@@ -127,6 +134,28 @@ func (s scene) askDashboard(prometheus *server) {
 	if asked == 0 {
 		s.Error("the dashboard has no query")
 	}
+	s.readsTheSuccessRate(prometheus, dashboard)
+}
+
+// readsTheSuccessRate compares the success rate of the partner with the calls of sidecarMetrics.
+func (s scene) readsTheSuccessRate(prometheus *server, dashboard board) {
+	s.Helper()
+	for _, panel := range dashboard.Panels {
+		if panel.Title != "Success rate" {
+			continue
+		}
+		// All calls of the test have to be in the window.
+		expr := strings.ReplaceAll(panel.Targets[0].Expr, "$__rate_interval", "1h")
+		series, values, err := prometheus.query(s.Context(), variables().Replace(expr))
+		if err != nil || len(series) != 1 || series[0]["host"] != "external.system.com" {
+			s.Fatalf("%s: %v, error %v", panel.Title, series, err)
+		}
+		if rate, err := strconv.ParseFloat(values[0], 64); err != nil || rate < 0.7 || rate > 0.8 {
+			s.Errorf("the success rate is %s (error %v), although every fourth call failed", values[0], err)
+		}
+		return
+	}
+	s.Error("the dashboard has no success rate")
 }
 
 // hasData returns why a query has no data now, or over the time since the start.

@@ -146,6 +146,18 @@ func (s *server) query(ctx context.Context, query string) (series []map[string]s
 	return series, values, nil
 }
 
+// waitForSeries waits until a query has a series.
+func (s *server) waitForSeries(t *testing.T, query string) {
+	t.Helper()
+	await.Eventually(t, "", func() error {
+		series, _, err := s.query(t.Context(), query)
+		if err == nil && len(series) == 0 {
+			err = fmt.Errorf("there is no series of %s", query)
+		}
+		return err
+	})
+}
+
 // waitFor waits until an alert of a severity fires, or doesn't any more, and does something
 // meanwhile.
 func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, meanwhile ...func()) {

@@ -15,20 +15,59 @@ import (
 	"mtls.egress/webhook/test/apiserver"
 )
 
-// alertCases holds the cases of the alerts as promtool reads them: a new file is a new test.
+// alertCases holds the cases of the alerts as promtool reads them: a new file is a new test. They
+// say when an alert fires. alertTexts says what it says, once for each alert.
 // https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
-const alertCases = "testdata/alerts"
+const (
+	alertCases = "testdata/alerts"
+	alertTexts = "testdata/alert-texts.yaml"
+)
 
 // TestAlerts has Prometheus's own rule engine try the alerts of the chart on series over time.
 func TestAlerts(t *testing.T) {
 	dir := t.TempDir()
-	writeRules(t, dir)
+	rules := alertRules(t)
+	writeRules(t, dir, rules)
 	promtool(t, dir, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml")
+	for _, rule := range eachRule(t, rules) {
+		delete(rule, "annotations")
+	}
+	writeRules(t, dir, rules)
 	if err := os.CopyFS(dir, os.DirFS(alertCases)); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range alertCaseFiles(t) {
 		t.Run(strings.TrimSuffix(file, ".yaml"), func(t *testing.T) { promtool(t, dir, "test", "rules", file) })
+	}
+}
+
+// TestTextsOfAlerts has Prometheus fill in what an alert says, for each alert.
+func TestTextsOfAlerts(t *testing.T) {
+	dir := t.TempDir()
+	rules := alertRules(t, "--set", "docsURL=https://docs.example.com/PAGE.html",
+		"--set", "prometheusRule.alertLabels.team=platform")
+	writeRules(t, dir, rules)
+	content, err := os.ReadFile(alertTexts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "texts.yaml"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, dir, "test", "rules", "texts.yaml")
+	var want, got []string
+	for _, rule := range eachRule(t, rules) {
+		want = append(want, rule["alert"].(string))
+	}
+	for _, alert := range expectations(t, alertTexts) {
+		if len(alert.Expected) > 0 {
+			got = append(got, alert.Name)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(slices.Compact(want), slices.Compact(got)); diff != "" {
+		t.Errorf("the alerts whose texts are in %s (-want +got):\n%s", alertTexts, diff)
 	}
 }
 
@@ -39,7 +78,7 @@ func TestEveryAlertIsTried(t *testing.T) {
 		want = append(want, rule.Alert+" "+rule.Labels["severity"])
 	}
 	for _, file := range alertCaseFiles(t) {
-		for _, alert := range expectations(t, file) {
+		for _, alert := range expectations(t, filepath.Join(alertCases, file)) {
 			if len(alert.Expected) == 0 {
 				silent = append(silent, alert.Name)
 			}
@@ -84,22 +123,6 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		}
 	}
 	const runbook = "https://example.com/alerts.html#"
-	expires := func(threshold string) map[string]any {
-		return map[string]any{
-			"team":    "shop",
-			"for":     "",
-			"runbook": runbook + "mtlsegresscredentialexpires",
-			"expression": "min by (namespace, host, secret) " +
-				"(mtls_egress_credential_not_after_timestamp_seconds) < time() + " + threshold + " and max by (namespace, host, " +
-				"secret) (mtls_egress_credential_ends_within_seconds)",
-		}
-	}
-	serverCAExpires := func(threshold string) map[string]any {
-		alert := expires(threshold)
-		alert["runbook"] = runbook + "mtlsegressservercaexpires"
-		alert["expression"] = strings.ReplaceAll(alert["expression"].(string), "credential_", "credential_server_ca_")
-		return alert
-	}
 	other := func(name, wait, expression string) map[string]any {
 		return map[string]any{
 			"team":       "shop",
@@ -108,10 +131,30 @@ func TestAlertsFollowTheValues(t *testing.T) {
 			"expression": expression,
 		}
 	}
+	// ofTarget is an alert whose label team is the one of the target, if it has one.
+	ofTarget := func(name, wait, labels, expression string) map[string]any {
+		alert := other(name, wait, "("+expression+")\n"+
+			"  * on (namespace, host) group_left (team) topk by (namespace, host) (1, mtls_egress_target_owner)\n"+
+			"or on ("+labels+")\n("+expression+")")
+		alert["team"] = `{{ or $labels.team "shop" }}`
+		return alert
+	}
+	const ofCredential = "namespace, host, secret"
+	expires := func(days string) map[string]any {
+		return ofTarget("MTLSEgressCredentialExpires", "", ofCredential, "(min by (namespace, host, secret) "+
+			"(mtls_egress_credential_not_after_timestamp_seconds) - time()) / 86400 < "+days+"\n"+
+			"and max by (namespace, host, secret) (mtls_egress_credential_ends_within_seconds)")
+	}
+	serverCAExpires := func(days string) map[string]any {
+		alert := expires(days)
+		alert["runbook"] = runbook + "mtlsegressservercaexpires"
+		alert["expression"] = strings.ReplaceAll(alert["expression"].(string), "credential_", "credential_server_ca_")
+		return alert
+	}
 	want := map[string]any{
-		"MTLSEgressTargetNotProgrammed critical": other("MTLSEgressTargetNotProgrammed", "",
+		"MTLSEgressTargetNotProgrammed critical": ofTarget("MTLSEgressTargetNotProgrammed", "", "namespace, host",
 			"time() - min by (namespace, host) (mtls_egress_pods_not_programmed_since_timestamp_seconds) > 1.5"),
-		"MTLSEgressConflict warning": other("MTLSEgressConflict", "1m",
+		"MTLSEgressConflict warning": ofTarget("MTLSEgressConflict", "1m", "namespace, host",
 			"max by (namespace, host) (mtls_egress_target_conflicted) == 1"),
 		"MTLSEgressPodsWithoutSidecar warning": other("MTLSEgressPodsWithoutSidecar", "2m",
 			"max by (namespace) (mtls_egress_pods_without_sidecar) > 0"),
@@ -143,22 +186,14 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		"MTLSEgressServingCertificateExpires critical": other("MTLSEgressServingCertificateExpires", "11m",
 			"min(mtls_egress_serving_certificate_not_after_timestamp_seconds) - time() < 10 * 3600"),
 		"namespace": "monitoring", "release": "prometheus", "name": "mtls-egress-webhook",
-		"MTLSEgressCredentialExpires warning":  expires("14 * 86400"),
-		"MTLSEgressCredentialExpires critical": expires("0.5 * 86400"),
-		"MTLSEgressServerCAExpires warning":    serverCAExpires("14 * 86400"),
-		"MTLSEgressServerCAExpires critical":   serverCAExpires("0.5 * 86400"),
-		"MTLSEgressCredentialInvalid critical": map[string]any{
-			"team":       "shop",
-			"for":        "1h30m",
-			"runbook":    runbook + "mtlsegresscredentialinvalid",
-			"expression": "min by (namespace, host, secret) (mtls_egress_credential_valid) == 0",
-		},
-		"MTLSEgressTargetNotVerified warning": map[string]any{
-			"team":       "shop",
-			"for":        "0",
-			"runbook":    runbook + "mtlsegresstargetnotverified",
-			"expression": "min by (namespace, host) (mtls_egress_target_verified) == 0",
-		},
+		"MTLSEgressCredentialExpires warning":  expires("14"),
+		"MTLSEgressCredentialExpires critical": expires("0.5"),
+		"MTLSEgressServerCAExpires warning":    serverCAExpires("14"),
+		"MTLSEgressServerCAExpires critical":   serverCAExpires("0.5"),
+		"MTLSEgressCredentialInvalid critical": ofTarget("MTLSEgressCredentialInvalid", "1h30m", ofCredential,
+			"min by (namespace, host, secret) (mtls_egress_credential_valid) == 0"),
+		"MTLSEgressTargetNotVerified warning": ofTarget("MTLSEgressTargetNotVerified", "0", "namespace, host",
+			"min by (namespace, host) (mtls_egress_target_verified) == 0"),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -207,18 +242,35 @@ func alertsOf(t *testing.T, rule map[string]any) []alert {
 	return found
 }
 
-// writeRules writes the rules of the chart as Prometheus reads them: the spec of a PrometheusRule
+// alertRules returns the rules of the chart as Prometheus reads them: the spec of a PrometheusRule
 // is such a file.
-func writeRules(t *testing.T, dir string) {
+func alertRules(t *testing.T, args ...string) any {
 	t.Helper()
-	rule := render(t,
-		"--set", "prometheusRule.enabled=true,prometheusRule.runbookURL=https://docs.example.com/alerts.md",
-	).one(t, "PrometheusRule")
-	rules, err := yaml.Marshal(rule.Object["spec"])
+	args = append(args, "--set", "prometheusRule.enabled=true")
+	return render(t, args...).one(t, "PrometheusRule").Object["spec"]
+}
+
+// eachRule returns the rules of all groups. A change of one is a change of rules.
+func eachRule(t *testing.T, rules any) (found []map[string]any) {
+	t.Helper()
+	for _, group := range rules.(map[string]any)["groups"].([]any) {
+		for _, rule := range group.(map[string]any)["rules"].([]any) {
+			found = append(found, rule.(map[string]any))
+		}
+	}
+	if len(found) == 0 {
+		t.Fatal("the chart renders no rule")
+	}
+	return found
+}
+
+func writeRules(t *testing.T, dir string, rules any) {
+	t.Helper()
+	content, err := yaml.Marshal(rules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -246,7 +298,7 @@ type expectation struct {
 
 func expectations(t *testing.T, file string) []expectation {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(alertCases, file))
+	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -432,6 +432,7 @@ func TestNamesAgree(t *testing.T) {
 			"--verify-targets=off",
 			"--verify-interval=1h",
 			"--read-owners=true",
+			"--team-labels=team",
 			"--metrics-address=:8080",
 			"--health-address=:8081",
 			"--namespace=$(POD_NAMESPACE)",

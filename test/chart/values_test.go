@@ -91,6 +91,14 @@ func TestValuesThatAreRefused(t *testing.T) {
 			set:  `prometheusRule.runbookURL="docs/reference/alerts.md"`,
 			want: "at '/prometheusRule/runbookURL': 'docs/reference/alerts.md' does not match pattern",
 		},
+		"documents without the place of the page": {
+			set:  `docsURL="https://docs.example.com"`,
+			want: "at '/docsURL': 'https://docs.example.com' does not match pattern",
+		},
+		"a label with a value": {
+			set:  `controller.teamLabels=["team=shop"]`,
+			want: "at '/controller/teamLabels/0': 'team=shop' does not match pattern",
+		},
 		"no replicas": {
 			set:  `webhook.deployment.replicas=0`,
 			want: "at '/webhook/deployment/replicas': minimum: got 0, want 1",

@@ -128,7 +128,7 @@ func (w *world) start(options controller.Options) *running {
 	})
 	manager, err := ctrl.NewManager(own, ctrl.Options{
 		Scheme:                  scheme(w),
-		Cache:                   informers.Options(sinkhole),
+		Cache:                   informers.Options(sinkhole, options.TeamLabels...),
 		Logger:                  quiet(w),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		Controller:              config.Controller{SkipNameValidation: new(true), Logger: quiet(w)},

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,18 +87,62 @@ func (w *world) gauge(running *running, name, label string, count int) {
 	})
 }
 
-func TestTargetsAreCountedByReadiness(t *testing.T) {
+// TestMetricsSayWhichTargetsAreReadyAndWhoseTheyAre: a target is ready or has a reason. Its team is
+// that of its namespace, unless the EgressTarget has the label.
+func TestMetricsSayWhichTargetsAreReadyAndWhoseTheyAre(t *testing.T) {
 	w := newWorld(t)
 	w.credential(secret)
-	running := w.start(controller.Options{})
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
+	w.patch(namespace, map[string]any{"metadata": map[string]any{"labels": map[string]any{"team": "shop"}}})
+	running := w.start(controller.Options{TeamLabels: controller.DefaultTeamLabels()})
 	w.pod("app", host)
-	w.ready()
-	if count, err := testutil.GatherAndCount(running.registry, "mtls_egress_targets"); err != nil || count == 0 {
-		t.Errorf("%d series of mtls_egress_targets (error %v), want some", count, err)
+	w.pod("other", "other.system.com") // has no Secret
+	target := w.ready()
+	labels := func(of, label, value string) string {
+		return fmt.Sprintf("{host=%q, namespace=%q, %s=%q}", of, w.namespace, label, value)
 	}
+	w.metrics(running, "mtls_egress_target_ready", map[string]float64{
+		labels(host, "reason", "Ready"): 1, labels("other.system.com", "reason", "SecretMissing"): 0,
+	})
+	w.metrics(running, "mtls_egress_target_owner", map[string]float64{
+		labels(host, "team", "shop"): 1, labels("other.system.com", "team", "shop"): 1,
+	})
+	w.patch(target, map[string]any{"metadata": map[string]any{"labels": map[string]any{"team": "payments"}}})
+	w.metrics(running, "mtls_egress_target_owner", map[string]float64{
+		labels(host, "team", "payments"): 1, labels("other.system.com", "team", "shop"): 1,
+	})
+	w.patch(namespace, map[string]any{"metadata": map[string]any{"labels": map[string]any{"team": nil}}})
+	w.metrics(running, "mtls_egress_target_owner", map[string]float64{labels(host, "team", "payments"): 1})
 	if problems, err := testutil.GatherAndLint(running.registry); err != nil || len(problems) > 0 {
 		t.Errorf("the metrics have problems %v (error %v)", problems, err)
 	}
+}
+
+// metrics waits until a gauge has the values for the test's namespace, by labels in their order.
+func (w *world) metrics(running *running, name string, want map[string]float64) {
+	w.Helper()
+	await.Eventually(w, "", func() error {
+		families, err := running.registry.Gather()
+		if err != nil {
+			return err
+		}
+		got := map[string]float64{}
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				var labels []string
+				for _, label := range metric.GetLabel() {
+					labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
+				}
+				if family.GetName() == name && slices.Contains(labels, fmt.Sprintf("namespace=%q", w.namespace)) {
+					got["{"+strings.Join(labels, ", ")+"}"] = metric.GetGauge().GetValue()
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		return nil
+	})
 }
 
 // TestPodsPastTheWebhookAreCounted: those that run, ask for a target and lack the label, wherever

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -212,25 +211,8 @@ func daysUntil(year int) int {
 
 func (w *world) verifiedMetric(running *running, want float64) {
 	w.Helper()
-	await.Eventually(w, "", func() error {
-		families, err := running.registry.Gather()
-		if err != nil {
-			return err
-		}
-		for _, family := range families {
-			for _, metric := range family.GetMetric() {
-				labels := metric.GetLabel()
-				if family.GetName() == "mtls_egress_target_verified" && len(labels) == 2 && labels[0].GetValue() == host &&
-					labels[1].GetValue() == w.namespace {
-					if got := metric.GetGauge().GetValue(); got != want {
-						return fmt.Errorf("%s is %v, want %v", family.GetName(), got, want)
-					}
-					return nil
-				}
-			}
-		}
-		return errors.New("there is no metric mtls_egress_target_verified")
-	})
+	w.metrics(running, "mtls_egress_target_verified",
+		map[string]float64{fmt.Sprintf("{host=%q, namespace=%q}", host, w.namespace): want})
 }
 
 func TestNoHandshakeIsMadeUnlessAnAdminAllowsIt(t *testing.T) {

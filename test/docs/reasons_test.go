@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // reasonPages are the pages below docs with a heading for each reason.
@@ -46,6 +48,36 @@ func TestEveryReasonHasAHeading(t *testing.T) {
 		if !slices.Contains(inCode, reason) && !slices.Contains(reasonsOfOthers(), reason) {
 			t.Errorf("%q have a heading with `%s`, which the code doesn't say", reasonPages(), reason)
 		}
+	}
+}
+
+// TestEveryReasonHasAnAnchor: the dashboard links to a reason as it is written. The anchor of a
+// heading is in lower case, and has all reasons of the heading.
+func TestEveryReasonHasAnAnchor(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs", "reference", "conditions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	sections := regexp.MustCompile(`(?m)((?:^<a id=.*\n)*)\n?^## (.*)$`)
+	for _, section := range sections.FindAllStringSubmatch(string(document), -1) {
+		var want, got []string
+		for _, word := range regexp.MustCompile("`([A-Z][A-Za-z]+)`").FindAllStringSubmatch(section[2], -1) {
+			want = append(want, word[1])
+		}
+		if section[2] == "The target isn't processed" {
+			want = []string{"NotProcessed"} // what the dashboard says without a reason
+		}
+		for _, anchor := range regexp.MustCompile(`<a id="([^"]*)"></a>`).FindAllStringSubmatch(section[1], -1) {
+			got = append(got, anchor[1])
+		}
+		found += len(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the anchors before the heading %q (-want +got):\n%s", section[2], diff)
+		}
+	}
+	if found == 0 {
+		t.Error("docs/reference/conditions.md has no anchor")
 	}
 }
 

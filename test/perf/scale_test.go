@@ -149,7 +149,7 @@ func (s *scale) program(ctx context.Context) error {
 		return err
 	}
 	err = await.Until(ctx, 20*time.Minute, "all targets are ready", func(ctx context.Context) error {
-		ready, err := s.Metric(ctx, "mtls_egress_targets", map[string]string{"ready": "true"})
+		ready, err := s.Metric(ctx, "mtls_egress_target_ready", nil)
 		if err == nil && ready < float64(s.targets) {
 			err = fmt.Errorf("%v of %d are", ready, s.targets)
 			time.Sleep(time.Duration(s.targets) * askAgain)

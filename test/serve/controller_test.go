@@ -47,7 +47,8 @@ func TestServeController(t *testing.T) {
 	c.waitsForIstio(t, first)
 	c.programsOnceIstioIsThere(t, first)
 	first.wantMetrics(t,
-		`mtls_egress_targets{.*} 1`, `mtls_egress_repairs_total{.*} 0`, `leader_election_master_status{.*} 1`,
+		`mtls_egress_target_ready{.*reason="SecretMissing"} 0`,
+		`mtls_egress_repairs_total{.*} 0`, `leader_election_master_status{.*} 1`,
 		`mtls_egress_mesh_config_readable{configmap="istio"} 0`, // there are CRDs of Istio, and no control plane
 	)
 	first.wantNoMetrics(t, "mtls_egress_admission", "mtls_egress_serving_certificate")
@@ -56,7 +57,7 @@ func TestServeController(t *testing.T) {
 	second.start(t)
 	second.waitReady(t)
 	second.wantMetrics(t, `mtls_egress_mesh_config_readable{configmap="istio"} 0`, `leader_election_master_status{.*} 0`)
-	second.wantNoMetrics(t, "mtls_egress_targets", "mtls_egress_credential", "mtls_egress_pods")
+	second.wantNoMetrics(t, "mtls_egress_target", "mtls_egress_credential", "mtls_egress_pods")
 	c.losesItsLease(t, first, second)
 
 	first.start(t)

@@ -42,7 +42,7 @@ func TestServeWebhook(t *testing.T) {
 		`mtls_egress_mesh_config_readable{configmap="istio"} 0`,
 		`controller_runtime_webhook_panics_total 0`,
 	)
-	first.wantNoMetrics(t, "mtls_egress_targets", "mtls_egress_credential", "mtls_egress_repairs", "leader_election")
+	first.wantNoMetrics(t, "mtls_egress_target", "mtls_egress_credential", "mtls_egress_repairs", "leader_election")
 
 	second := c.webhook(t, "--shutdown-delay=0s", "--tls-dns-names=localhost")
 	second.start(t)

@@ -10,6 +10,7 @@ The part of the Deployment that only the controller has.
 - --verify-targets={{ .Values.controller.verifyTargets | default "off" }}
 - --verify-interval={{ .Values.controller.verifyInterval }}
 - --read-owners={{ .Values.controller.readOwners }}
+- --team-labels={{ join "," .Values.controller.teamLabels }}
 - {{ printf "--workloads=%s" (toJson .Values.workloads) | quote }}
 {{- end }}
 

@@ -151,3 +151,13 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{- /* The URL of a page of the documents, such as reference/alerts, or nothing if it is unknown. */}}
+{{- define "mtls-egress-webhook.page" -}}
+{{- .top.Values.docsURL | replace "PAGE" .page }}
+{{- end }}
+
+{{- /* The URL of the page with a heading for each alert, or nothing if it is unknown. */}}
+{{- define "mtls-egress-webhook.runbooks" -}}
+{{- .Values.prometheusRule.runbookURL | default (include "mtls-egress-webhook.page" (dict "top" . "page" "reference/alerts")) }}
+{{- end }}

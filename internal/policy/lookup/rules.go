@@ -31,8 +31,9 @@ func injectionLabels() []string {
 }
 
 // CacheOptions returns the cache options for NamespaceMetadata. The cache keeps only the annotation
-// and the labels for injection.
-func CacheOptions() cache.ByObject {
+// and labels: those for injection, and the given ones.
+func CacheOptions(labels ...string) cache.ByObject {
+	labels = append(injectionLabels(), labels...)
 	return cache.ByObject{Transform: func(object any) (any, error) {
 		metadata, ok := object.(*metav1.PartialObjectMetadata)
 		if !ok {
@@ -43,7 +44,7 @@ func CacheOptions() cache.ByObject {
 		if value, found := metadata.Annotations[egress.AnnotationAllowedTargets]; found {
 			metav1.SetMetaDataAnnotation(&kept.ObjectMeta, egress.AnnotationAllowedTargets, value)
 		}
-		for _, name := range injectionLabels() {
+		for _, name := range labels {
 			if value, found := metadata.Labels[name]; found {
 				metav1.SetMetaDataLabel(&kept.ObjectMeta, name, value)
 			}

@@ -100,13 +100,13 @@ func TestANamespaceThatTheCacheLacksIsNotTakenForOneWithoutAnnotation(t *testing
 	}
 }
 
-func TestTheCacheKeepsTheAnnotationAlone(t *testing.T) {
+func TestTheCacheKeepsOnlyWhatIsRead(t *testing.T) {
 	metadata := lookup.NamespaceMetadata()
 	metadata.ObjectMeta = metav1.ObjectMeta{
 		Name:            "shop",
 		UID:             "1",
 		ResourceVersion: "2",
-		Labels:          map[string]string{"a": "b"},
+		Labels:          map[string]string{"a": "b", "team": "shop", "istio-injection": "enabled"},
 		ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: "a"}},
 		Annotations:     map[string]string{"mtls.egress/allowed-targets": "*", "other": "much"},
 	}
@@ -115,9 +115,10 @@ func TestTheCacheKeepsTheAnnotationAlone(t *testing.T) {
 		Name:            "shop",
 		UID:             "1",
 		ResourceVersion: "2",
+		Labels:          map[string]string{"team": "shop", "istio-injection": "enabled"},
 		Annotations:     map[string]string{"mtls.egress/allowed-targets": "*"},
 	}
-	got, err := lookup.CacheOptions().Transform(metadata)
+	got, err := lookup.CacheOptions("team", "owner").Transform(metadata)
 	if err != nil {
 		t.Fatal(err)
 	}
