@@ -87,6 +87,7 @@ func createOne(
 	pod *corev1.Pod,
 	of contender,
 ) (time.Duration, error) {
+	pod = pod.DeepCopy() // a client sets the kind of the object while it encodes it
 	start := time.Now()
 	created, err := client.Create(ctx, pod, metav1.CreateOptions{})
 	took := time.Since(start)
