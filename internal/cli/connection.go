@@ -28,7 +28,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 func (f *connectionFlags) config(timeout time.Duration) (*rest.Config, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, err
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	config.Timeout = timeout
