@@ -106,6 +106,12 @@ func TestExitCodesAndMessages(t *testing.T) {
 			code: ExitUnable,
 			want: "loading the kubeconfig: stat /nowhere: no such file or directory",
 		},
+		"a kubeconfig without a cluster": {
+			args: []string{"status", "--kubeconfig=" + os.DevNull},
+			code: ExitUnable,
+			want: "no kubeconfig names a cluster: set --kubeconfig FILE or the variable KUBECONFIG, or run the command in a " +
+				"Pod with a service account",
+		},
 		"a context that the kubeconfig doesn't have is named": {
 			args: []string{"serve", "controller", "--namespace=here", "--kubeconfig=" + os.DevNull, "--context=there"},
 			code: ExitUnable,

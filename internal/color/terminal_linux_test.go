@@ -2,9 +2,8 @@ package color_test
 
 import (
 	"os"
-	"testing"
-
 	"syscall"
+	"testing"
 
 	"mtls.egress/webhook/internal/color"
 )
