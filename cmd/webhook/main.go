@@ -2,7 +2,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"mtls.egress/webhook/internal/cli"
@@ -11,7 +10,7 @@ import (
 func main() {
 	err := cli.Typed(cli.NewRootCommand(), os.Args[0]).Execute()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", cli.Message(err))
+		cli.WriteError(os.Stderr, err)
 	}
 	os.Exit(cli.ExitCode(err))
 }

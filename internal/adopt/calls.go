@@ -130,8 +130,8 @@ func (s *set) way(route *networking.HTTPRoute, n int, appPort uint32) (way calls
 		return calls{}, false
 	}
 	if len(route.Route) != 1 {
-		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) has %d destinations, and a target has one",
-			reference(s.services[0].Object), n, len(route.Route)))
+		s.refuse(fmt.Sprintf("the %s (spec.http[%d].route) has %s, and a target has one",
+			reference(s.services[0].Object), n, egress.Counted(len(route.Route), "destination")))
 		return calls{}, false
 	}
 	destination := route.Route[0].GetDestination()

@@ -76,8 +76,8 @@ func (s *set) checkHost() {
 func (s *set) checkNames() {
 	several := func(kind string, names []string) {
 		if len(names) > 1 {
-			s.refuse(fmt.Sprintf("%d %ss of the namespace have the host %s (%s), and Istio merges them or follows one of "+
-				"them; keep one", len(names), kind, s.host, strings.Join(names, ", ")))
+			s.refuse(fmt.Sprintf("%s of the namespace have the host %s (%s), and Istio merges them or follows one of "+
+				"them; keep one", egress.Counted(len(names), kind), s.host, strings.Join(names, ", ")))
 		}
 	}
 	several(mesh.KindDestinationRule, namesOf(s.rules))

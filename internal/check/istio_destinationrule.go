@@ -9,6 +9,7 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -178,8 +179,8 @@ func selectorWithoutPods(h *handWritten, report report) {
 			continue
 		}
 		report(rule.Object, []any{"spec", "workloadSelector"}, fmt.Sprintf(
-			"the labels %s select none of the %d Pod templates of the input%s",
-			labelsText(selectorOf(rule)), len(pods), inNamespace(rule.Location.Namespace)))
+			"the labels %s select 0 of %s of the input%s", labelsText(selectorOf(rule)),
+			egress.Counted(len(pods), "Pod template"), inNamespace(rule.Location.Namespace)))
 	}
 }
 

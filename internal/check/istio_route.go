@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // routeRules returns the rules for HTTP routes that lead past the TLS settings, or repeat calls.
@@ -187,8 +189,8 @@ func retriesRepeatCalls(h *handWritten, report report) {
 			if condition = strings.TrimSpace(condition); repeats(condition) {
 				told[r.http] = true
 				report(r.Object, append(slices.Clip(r.path), "retries", "retryOn"), fmt.Sprintf(
-					"%s repeats calls that %s has already answered or may have processed, up to %d times, POST included",
-					condition, r.host, retries.GetAttempts()))
+					"%s repeats calls that %s has already answered or may have processed, up to %s, POST included",
+					condition, r.host, egress.Counted(retries.GetAttempts(), "time")))
 				break
 			}
 		}

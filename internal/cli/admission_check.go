@@ -43,19 +43,24 @@ func newAdmissionCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "admission-check [flags]",
 		Short: "Fail unless a Pod with a target is injected",
-		Long: `Ask the API server for a Pod with the annotation mtls.egress/target as a dry run, and fail unless
-the response shows that it would be injected. Nothing is created or called. The error states what is
-wrong. The chart runs this command in helm test, and with test.afterInstall after each installation.
+		Long: `Ask the API server for a Pod with the annotation mtls.egress/target as a dry
+run, and fail unless the response shows that it would be injected. Nothing is
+created or called. The error states what is wrong. The chart runs this command
+in helm test, and with test.afterInstall after each installation.
 
-If the webhook was installed just now, the command retries until --timeout is over.
+If the webhook was installed just now, the command retries until --timeout is
+over.
 
-Exit codes: 0 the Pod is injected; 1 it is not, or the request to the cluster failed; 2 invalid
-command line or kubeconfig.`,
-		Args: arguments(cobra.NoArgs),
+Exit codes: 0 the Pod is injected; 1 it is not; 2 invalid command line or
+kubeconfig, or the API server doesn't answer or rejects the Pod for another
+reason.`,
+		Example: `  mtls-egress-webhook admission-check --namespace project \
+    --target external.system.com`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			host, err := egress.NormalizeHost(asked.host)
 			if err != nil {
-				return usageError(fmt.Errorf("--target: %w", err))
+				return fmt.Errorf("--target: %w", err)
 			}
 			asked.host = host
 			writer, err := connection.client(probeTimeout, corev1.AddToScheme)
@@ -113,27 +118,27 @@ func (p probe) check(pod *corev1.Pod, refusal error) (passes bool, problem error
 		if p.injected(pod) {
 			return false, nil
 		}
-		return true, fmt.Errorf(
+		return true, notFine(fmt.Errorf(
 			"the API server admits a Pod with the target %[2]s in the namespace %[1]s, but it is not injected, so "+
 				"its calls could leave in plain text. Either the webhook excludes "+
 				"the namespace (webhook.namespaceSelector in the chart's values), or it can't be called while "+
-				"webhook.failurePolicy is Ignore", p.namespace, p.host)
+				"webhook.failurePolicy is Ignore", p.namespace, p.host))
 	}
 	text := refusal.Error()
 	switch {
 	case strings.Contains(text, fmt.Sprintf("failed calling webhook %q", podsWebhook)):
-		return true, fmt.Errorf(
+		return true, notFine(fmt.Errorf(
 			"the API server can't call the webhook. Its Pods must be ready and the API server must reach them on the port "+
 				"webhook.port of the chart's values, 9443 by default, which firewalls of managed clusters often close: %w",
-			refusal)
+			refusal))
 	case strings.Contains(text, fmt.Sprintf("admission webhook %q denied the request", podsWebhook)):
-		return false, fmt.Errorf(
+		return false, notFine(fmt.Errorf(
 			"the webhook rejects the target %s in the namespace %s. Set test.target and test.namespace in the "+
-				"chart's values to others: %w", p.host, p.namespace, refusal)
+				"chart's values to others: %w", p.host, p.namespace, refusal))
 	case strings.Contains(text, "ValidatingAdmissionPolicy") && strings.Contains(text, "-injected'"):
-		return true, fmt.Errorf(
+		return true, notFine(fmt.Errorf(
 			"the webhook is not called for a Pod in the namespace %s, so a policy of the chart rejects it: %w",
-			p.namespace, refusal)
+			p.namespace, refusal))
 	}
 	return false, fmt.Errorf("the API server rejects a Pod in the namespace %s: %w", p.namespace, refusal)
 }

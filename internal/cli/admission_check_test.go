@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,16 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/test/golden"
 )
-
-func TestHelpOfAdmissionCheckIsTheGoldenOne(t *testing.T) {
-	stdout, stderr, err := execute("admission-check", "--help")
-	if err != nil || stderr != "" {
-		t.Fatalf("error %v, standard error %q", err, stderr)
-	}
-	golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "admission-check-help.txt"), []byte(stdout))
-}
 
 // answers simulates an API server that returns these responses in order and repeats the last one. A
 // response is a mutation of the Pod or a refusal.

@@ -15,6 +15,7 @@ import (
 
 	"mtls.egress/webhook/internal/adopt"
 	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/manifests"
 )
 
@@ -34,32 +35,35 @@ type adoptFlags struct {
 func newAdoptCommand() *cobra.Command {
 	flags := &adoptFlags{}
 	cmd := &cobra.Command{
-		Use:   "adopt (-f FILE|DIR|- | -k DIR | --live -n NAMESPACE) [HOST...] [flags]",
+		Use:   "adopt (-f FILE | -k DIR | --live) [HOST...] [flags]",
 		Short: "Replace hand-written egress mTLS by targets",
-		Long: `Read hand-written Istio objects for mutual TLS to external hosts, and the workloads that use them.
-For each host, print the annotation and the EgressTarget that take their place, what can't be
-carried over, and what changes for calls. With hosts, only for these.
+		Long: `Read hand-written Istio objects for mutual TLS to external hosts, and the
+workloads that use them. For each host, print the annotation and the
+EgressTarget that take their place, what can't be carried over, and what changes
+for calls. With hosts, only for these.
 
-With --apply, do it in the cluster, step by step. Before a step is taken, the one before it is
-proven: by the conditions of the EgressTarget, by the configuration of the sidecars, and by their
-counters, which must not show a failed call. If a proof fails, the steps are undone. --back restores
-the hand-written objects. The command needs the rights to read and write the objects and workloads
-of the namespace, ConfigMaps among them, and to create pods/portforward.
+With --apply, do it in the cluster, step by step. Before a step is taken, the
+one before it is proven: by the conditions of the EgressTarget, by the
+configuration of the sidecars, and by their counters, which must not show a
+failed call. If a proof fails, the steps are undone. --back restores the
+hand-written objects. The command needs the rights to read and write the objects
+and workloads of the namespace, ConfigMaps among them, and to create
+pods/portforward.
 
-Exit codes: 0 done; 1 some set can't be taken over, or a step failed and is undone; 2 invalid
-command line or input.`,
+Exit codes: 0 done; 1 some set can't be taken over, or a step failed and is
+undone; 2 invalid command line or input, or the cluster can't be read.`,
 		Example: `  # What would take the place of the objects of a namespace?
-  mtls-egress-webhook adopt --live -n shop
+  mtls-egress-webhook adopt --live -n project
 
   # Which steps are these, and how would kubectl take them?
-  mtls-egress-webhook adopt --live -n shop external.system.com --dry-run
+  mtls-egress-webhook adopt --live -n project external.system.com --dry-run
 
   # Take them, and go back
-  mtls-egress-webhook adopt --live -n shop external.system.com --apply
-  mtls-egress-webhook adopt --live -n shop external.system.com --back
+  mtls-egress-webhook adopt --live -n project external.system.com --apply
+  mtls-egress-webhook adopt --live -n project external.system.com --back
 
   # For GitOps: the EgressTargets and the annotated workloads
-  mtls-egress-webhook adopt -k ./overlays/production -o yaml`,
+  mtls-egress-webhook adopt -k overlays/production -o yaml`,
 		RunE: func(cmd *cobra.Command, hosts []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
@@ -74,7 +78,7 @@ command line or input.`,
 	set.BoolVar(&flags.live, "live", false, "read the objects and workloads of a namespace from the cluster")
 	set.StringVarP(&flags.namespace, "namespace", "n", "",
 		"the namespace to read with --live (default: that of the context), or that of manifests without one")
-	set.StringVarP(&flags.output, "output", "o", "text", "text, or yaml (the manifests to commit)")
+	addOutput(cmd, &flags.output, outputText, "yaml (the manifests to commit)", "json (the same, as one List)")
 	set.BoolVar(&flags.dryRun, "dry-run", false, "also print the steps, with the commands of kubectl for each")
 	set.BoolVar(&flags.apply, "apply", false, "take the steps in the cluster; needs --live")
 	set.BoolVar(&flags.back, "back", false,
@@ -87,9 +91,6 @@ command line or input.`,
 
 func (f *adoptFlags) validate(hosts []string) error {
 	problems := oneInput(f.FilenameOptions, f.live)
-	if f.output != "text" && f.output != "yaml" {
-		problems = append(problems, fmt.Errorf("-o %s: the output is text or yaml", f.output))
-	}
 	if (f.apply || f.back) && !f.live {
 		problems = append(problems, errors.New("--apply and --back need --live"))
 	}
@@ -99,26 +100,26 @@ func (f *adoptFlags) validate(hosts []string) error {
 	if f.back && len(hosts) == 0 {
 		problems = append(problems, errors.New("--back needs the hosts to restore"))
 	}
-	if f.output == "yaml" && (f.apply || f.back || f.dryRun) {
-		problems = append(problems, errors.New("-o yaml prints manifests, and --dry-run, --apply and --back print steps; "+
-			"pass one of them"))
+	if f.output != outputText && (f.apply || f.back || f.dryRun) {
+		problems = append(problems, fmt.Errorf("-o %s prints manifests, and --dry-run, --apply and --back print steps; "+
+			"pass one of them", f.output))
 	}
 	return errors.Join(problems...)
 }
 
 func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.Writer, hosts []string) error {
 	if err := f.validate(hosts); err != nil {
-		return usageError(err)
+		return err
 	}
 	kinds, err := f.workloads.kinds()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	options := manifests.Options{Namespace: f.namespace, Workloads: kinds}
 	if !f.live {
 		documents, err := readDocuments(in, f.FilenameOptions)
 		if err != nil {
-			return usageError(err)
+			return err
 		}
 		return f.propose(out, diagnostics, check.NewWorld(documents, options), hosts)
 	}
@@ -141,7 +142,7 @@ func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.
 		return err
 	}
 	proposals := adopt.Propose(world, hosts)
-	if err := refusals(proposals, hosts); err != nil {
+	if err := notFine(refusals(proposals, hosts)); err != nil {
 		return err
 	}
 	if len(proposals) == 0 {
@@ -171,34 +172,34 @@ func unreadable(world *check.World) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return usageError(errors.Join(problems...))
+	return errors.Join(problems...)
 }
 
 // print prints the proposals, and returns an error if any set can't be taken over.
 func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposal, hosts []string) error {
 	if len(proposals) == 0 && len(hosts) == 0 {
-		if f.output == "yaml" {
+		if f.output != outputText {
 			out = diagnostics
 		}
 		_, err := fmt.Fprintln(out, nothingFound)
 		return err
 	}
-	if f.output == "yaml" {
+	if f.output != outputText {
 		objects, err := adopt.Manifests(proposals)
 		if err != nil {
 			return err
 		}
-		encoded, err := manifests.YAML(objects)
+		encoded, err := encode(objects, f.output)
 		if err != nil {
 			return err
 		}
 		if _, err := out.Write(encoded); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(diagnostics, printable(leftover(proposals))); err != nil {
+		if err := writeNotes(diagnostics, printable(leftover(proposals))); err != nil {
 			return err
 		}
-		return refusals(proposals, hosts)
+		return notFine(refusals(proposals, hosts))
 	}
 	for n, proposal := range proposals {
 		text, err := f.describe(proposal)
@@ -212,7 +213,7 @@ func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposa
 			return err
 		}
 	}
-	return refusedHosts(proposals, hosts)
+	return notFine(refusedHosts(proposals, hosts))
 }
 
 // describe returns the proposal and, with --dry-run, its steps.
@@ -253,7 +254,8 @@ func refusedHosts(proposals []adopt.Proposal, hosts []string) error {
 	if len(refused) == 0 {
 		return refusals(proposals, hosts)
 	}
-	return fmt.Errorf("%d of %d sets can't be taken over: %s", len(refused), len(proposals), strings.Join(refused, ", "))
+	return fmt.Errorf("%d of %s can't be taken over: %s", len(refused), egress.Counted(len(proposals), "set"),
+		strings.Join(refused, ", "))
 }
 
 // refusals returns an error that lists the sets that can't be taken over, and the hosts without

@@ -32,12 +32,13 @@ func (c *adoptCluster) apply(ctx context.Context, proposals []adopt.Proposal, te
 		}
 		again := adopt.Propose(world, []string{proposal.Host})
 		if len(again) != 1 || len(again[0].Refused) > 0 {
-			return fmt.Errorf("%s: the objects changed meanwhile; run the command again", proposal.Host)
+			return notFine(fmt.Errorf("%s: the objects changed meanwhile; run the command again", proposal.Host))
 		}
 		for _, workload := range again[0].Workloads {
 			if workload.ByHand {
-				return fmt.Errorf("the Pods of the %s %s are not replaced when it is annotated; see --dry-run, recreate "+
-					"it with the annotation, and then delete the objects", workload.Kind.Kind, workload.Location.Name)
+				return notFine(fmt.Errorf("the Pods of the %s %s are not replaced when it is annotated; see --dry-run, "+
+					"recreate it with the annotation, and then delete the objects",
+					workload.Kind.Kind, workload.Location.Name))
 			}
 		}
 		steps, err := adopt.Steps(again[0])
@@ -61,7 +62,7 @@ func (c *adoptCluster) back(ctx context.Context, hosts []string, dryRun bool, te
 	for _, host := range hosts {
 		host, err := egress.NormalizeHost(host)
 		if err != nil {
-			return usageError(fmt.Errorf("the host %s: %w", host, err))
+			return fmt.Errorf("the host %s: %w", host, err)
 		}
 		record := &unstructured.Unstructured{}
 		record.SetAPIVersion("v1")
@@ -108,7 +109,7 @@ func (c *adoptCluster) run(ctx context.Context, host string, steps []adopt.Step,
 	if err := run.begin(ctx); err != nil {
 		return err
 	}
-	return adopt.Run(ctx, steps, run, tell)
+	return notFine(adopt.Run(ctx, steps, run, tell))
 }
 
 // adoption returns what does the steps.
@@ -153,6 +154,7 @@ func (a *adoption) Do(ctx context.Context, action adopt.Action) error {
 	defer cancel()
 	const between = time.Second
 	var missing error
+	defer a.shown.wait("waiting for the proof that " + string(action.Proof))()
 	begun := time.Now()
 	err := wait.PollUntilContextCancel(ctx, between, true, func(ctx context.Context) (bool, error) {
 		if !action.Undoing {

@@ -34,6 +34,7 @@ type adoptCluster struct {
 	namespace string
 	options   manifests.Options
 	timeout   time.Duration
+	shown     progress
 	// sidecar returns the reader of a Pod's sidecar.
 	sidecar func(*corev1.Pod) Sidecar
 }
@@ -57,12 +58,13 @@ func (f *adoptFlags) connect(options manifests.Options, diagnostics io.Writer) (
 	namespace := f.namespace
 	if namespace == "" {
 		if namespace, _, err = clientConfig(f.connection.kubeconfig, f.connection.context).Namespace(); err != nil {
-			return nil, usageError(fmt.Errorf("loading the kubeconfig: %w", err))
+			return nil, fmt.Errorf("loading the kubeconfig: %w", err)
 		}
 	}
 	options.Namespace = namespace
 	return &adoptCluster{
 		Client: c, config: config, namespace: namespace, options: options, timeout: f.timeout,
+		shown:   newProgress(diagnostics),
 		sidecar: func(pod *corev1.Pod) Sidecar { return &adminSidecar{config: config, pod: pod} },
 	}, nil
 }
@@ -78,6 +80,7 @@ func (c *adoptCluster) read(ctx context.Context) (*check.World, error) {
 	kinds = append(kinds, slices.SortedFunc(maps.Keys(byKind), func(a, b schema.GroupKind) int {
 		return cmp.Compare(a.String(), b.String())
 	})...)
+	defer c.shown.wait("reading the objects of the namespace " + c.namespace)()
 	var documents []manifests.Document
 	for _, kind := range kinds {
 		mapping, err := c.RESTMapper().RESTMapping(kind)

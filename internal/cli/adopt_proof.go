@@ -56,7 +56,8 @@ func (a *adoption) checkCalls(ctx context.Context) error {
 			continue // the proof says so, if it lasts
 		}
 		if before := a.failed[string(pod.UID)]; failures > before {
-			problems = append(problems, fmt.Errorf("%d calls of the Pod %s to %s failed", failures-before, pod.Name, a.host))
+			problems = append(problems, fmt.Errorf("%s of the Pod %s to %s failed",
+				egress.Counted(failures-before, "call"), pod.Name, a.host))
 		}
 	}
 	return errors.Join(problems...)
@@ -84,9 +85,9 @@ func (a *adoption) checkOthers(ctx context.Context) error {
 		case err != nil:
 			problems = append(problems, err)
 		case calls.Total > 0:
-			problems = append(problems, fmt.Errorf("the Pod %s has called %s %d times by the hand-written objects, and is not "+
-				"among those that are taken over; annotate its workload with %s: %s first, or wait until the Pod ends",
-				pod.Name, a.host, calls.Total, egress.AnnotationTarget, a.host))
+			problems = append(problems, notFine(fmt.Errorf("the Pod %s has called %s %s by the hand-written objects, "+
+				"and is not among those that are taken over; annotate its workload with %s: %s first, or wait until the Pod "+
+				"ends", pod.Name, a.host, egress.Counted(calls.Total, "time"), egress.AnnotationTarget, a.host)))
 		}
 	}
 	return errors.Join(problems...)
@@ -205,7 +206,7 @@ func rolledOut(workload map[string]any) error {
 		return errors.New("the change of the workload isn't observed yet")
 	case content.Spec.Replicas != nil && (status.UpdatedReplicas != *content.Spec.Replicas ||
 		status.ReadyReplicas != *content.Spec.Replicas || status.Replicas != *content.Spec.Replicas):
-		return fmt.Errorf("%d of %d Pods are new, and %d are ready", status.UpdatedReplicas, *content.Spec.Replicas,
+		return fmt.Errorf("new Pods: %d of %d; ready Pods: %d", status.UpdatedReplicas, *content.Spec.Replicas,
 			status.ReadyReplicas)
 	}
 	return nil

@@ -206,8 +206,8 @@ func TestAWorkloadIsReplacedWhenAllItsPodsAre(t *testing.T) {
 			want: "the Pod shop-old is not replaced",
 		},
 		"not ready":     {workload: deployment(1, 1), pods: []client.Object{unready}, want: "the Pod shop-new is not ready"},
-		"none new":      {workload: deployment(0, 1), want: "0 of 1 Pods are new, and 1 are ready"},
-		"a surplus one": {workload: deployment(1, 2), want: "1 of 1 Pods are new, and 1 are ready"},
+		"none new":      {workload: deployment(0, 1), want: "new Pods: 0 of 1; ready Pods: 1"},
+		"a surplus one": {workload: deployment(1, 2), want: "new Pods: 1 of 1; ready Pods: 1"},
 		"not observed":  {workload: unseen, want: "the change of the workload isn't observed yet"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -244,7 +244,7 @@ func TestNothingIsTakenForDoneUnasked(t *testing.T) {
 				test.problem != "" && !strings.Contains(err.Error(), test.problem) {
 				t.Errorf("the cleanup returned %v, want %q; standard output (-want +got):\n%s", err, test.problem, diff)
 			}
-			if (ExitCode(err) == ExitDone) != (test.problem == "") {
+			if (ExitCode(err) == ExitFine) != (test.problem == "") {
 				t.Errorf("the cleanup exits with %d", ExitCode(err))
 			}
 			if test.check == "-" {
@@ -260,7 +260,7 @@ func TestNothingIsTakenForDoneUnasked(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out, table bytes.Buffer
-			if err := checkUninstall(t.Context(), c, workload.Known(), &out,
+			if err := checkUninstall(t.Context(), c, workload.Known(), outputText, &out,
 				&table); err == nil || !strings.Contains(err.Error(), test.check) ||
 				out.String() != "" {
 				t.Errorf("the check returned %v, want %q; standard output %q", err, test.check, out.String())

@@ -20,6 +20,8 @@ import (
 
 	"mtls.egress/webhook/internal/check"
 	"mtls.egress/webhook/internal/check/report"
+	"mtls.egress/webhook/internal/color"
+	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/manifests"
 )
 
@@ -56,29 +58,37 @@ type checkFlags struct {
 func newCheckCommand() *cobra.Command {
 	flags := &checkFlags{}
 	cmd := &cobra.Command{
-		Use:   "check (-f FILE|DIR|-|URL | -k DIR | --live (-n NAMESPACE|-A)) [flags]",
-		Short: "Find mistakes in manifests or a cluster, without installing anything",
-		Long: `Check finds mistakes that concern mutual TLS to external hosts: in the annotations and objects of
-this project, in Istio objects that were written by hand, and in client certificates in Secrets.
-Each rule has an ID, a severity and a page in docs/reference/rules. It reads manifests as kubectl does, without
-a cluster, or with --live the objects of a cluster with your own rights.
+		Use:   "check (-f FILE | -k DIR | --live) [flags]",
+		Short: "Find mistakes in manifests or in a cluster",
+		Long: `Check finds mistakes that concern mutual TLS to external hosts: in the
+annotations and objects of this project, in Istio objects that were written by
+hand, and in client certificates in Secrets. Each rule has an ID, a severity and
+a page in docs/reference/rules. It reads manifests as kubectl does, without a
+cluster, or with --live the objects of a cluster with your own rights.
 
-Files that are not Kubernetes manifests are skipped and counted, also templates of Helm.
+Files that are not Kubernetes manifests are skipped and counted, also templates
+of Helm.
 
-To accept a finding, write mtls.egress/accept-ID: REASON under metadata.annotations of its object, or
-list all present findings in a file with --write-baseline and pass it with --baseline.
+To accept a finding, write mtls.egress/accept-ID: REASON under
+metadata.annotations of its object, or list all present findings in a file with
+--write-baseline and pass it with --baseline.
 
-Exit codes: 0 no finding of the severity in --fail-on; 1 there are such findings, or --expect-targets
-differs; 2 invalid command line or input.`,
+Exit codes: 0 no finding of the severity in --fail-on; 1 there are such
+findings, or --expect-targets differs; 2 invalid command line or input, or the
+cluster can't be read.`,
 		Example: `  # All manifests of a repository
   mtls-egress-webhook check -R -f .
 
-  # What Helm would install, with annotations for GitHub, and at least one target
-  helm template shop ./chart | mtls-egress-webhook check -f - -o github --expect-targets 1
+  # What Helm would install
+  helm template shop ./chart | mtls-egress-webhook check -f -
 
   # A namespace of the cluster
-  mtls-egress-webhook check --live -n project`,
-		Args: arguments(cobra.NoArgs),
+  mtls-egress-webhook check --live -n project
+
+  # For GitHub and GitLab
+  mtls-egress-webhook check -R -f . -o github
+  mtls-egress-webhook check -R -f . -o gitlab --fail-on none > check.json`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			collectLess()
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -101,7 +111,7 @@ func (f *checkFlags) add(cmd *cobra.Command) {
 		"the namespace of manifests without one, or with --live the namespace to check")
 	set.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "with --live, check all namespaces")
 	set.BoolVar(&f.strictFiles, "strict-files", false, "fail on files that are not Kubernetes manifests")
-	set.StringVarP(&f.output, "output", "o", "text", "text, json, sarif, junit, github (workflow commands) or "+
+	addOutput(cmd, &f.output, outputText, outputYAML, outputJSON, "sarif", "junit", "github (workflow commands)",
 		"gitlab (Code Quality)")
 	set.StringVar(&f.failOn, "fail-on", failOnError, "the least severity that fails: error, warning or none")
 	set.IntVar(&f.expectTargets, "expect-targets", -1,
@@ -124,9 +134,6 @@ func (f *checkFlags) validate() error {
 	}
 	if f.allNamespaces && !f.live {
 		problems = append(problems, errors.New("-A: is for --live"))
-	}
-	if _, known := report.Formats()[f.output]; !known {
-		problems = append(problems, fmt.Errorf("-o %s: the output is text, json, sarif, junit, github or gitlab", f.output))
 	}
 	if !slices.Contains([]string{failOnError, failOnWarning, failOnNone}, f.failOn) {
 		problems = append(problems, fmt.Errorf("--fail-on %s: the severities are error, warning and none", f.failOn))
@@ -154,13 +161,13 @@ func runCheck(
 		return listRules(out)
 	}
 	if err := flags.validate(); err != nil {
-		return usageError(err)
+		return err
 	}
 	options, err := flags.options(now)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
-	input, err := flags.read(ctx, in, options)
+	input, err := flags.read(ctx, in, diagnostics, options)
 	if err != nil {
 		return err
 	}
@@ -170,20 +177,20 @@ func runCheck(
 	})
 	notes, err := flags.applyBaseline(result.Findings)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
-	if _, err := io.WriteString(diagnostics, printable(strings.Join(append(input.notes, notes...), ""))); err != nil {
+	if err := writeNotes(diagnostics, printable(strings.Join(append(input.notes, notes...), ""))); err != nil {
 		return err
 	}
 	info, _ := debug.ReadBuildInfo()
 	outcome := report.Report{
 		Findings: result.Findings, Objects: result.Objects, Files: input.files, Skipped: input.skipped,
-		Version: buildVersion(version, info), RulesURL: flags.rulesURL, Fails: flags.fails, Color: colored(out),
+		Version: buildVersion(version, info), RulesURL: flags.rulesURL, Fails: flags.fails, Color: color.Wanted(out),
 	}
 	if err := flags.write(out, outcome); err != nil {
 		return err
 	}
-	return flags.failure(result)
+	return notFine(flags.failure(result))
 }
 
 // write writes the report, without characters that a terminal interprets. Text is written without
@@ -195,9 +202,9 @@ func (f *checkFlags) write(out io.Writer, outcome report.Report) error {
 	}
 	content := written.Bytes()
 	switch f.output {
-	case "json", "sarif", "gitlab":
+	case outputJSON, "sarif", "gitlab":
 		content = printableJSON(content)
-	case "junit":
+	case "junit", outputYAML:
 		content = []byte(printable(written.String()))
 	}
 	_, err := out.Write(content)
@@ -228,11 +235,13 @@ func (f *checkFlags) failure(result check.Result) error {
 		}
 	}
 	if failing > 0 && f.writeBaseline == "" {
-		problems = append(problems, fmt.Errorf("the check failed with %d of %d findings", failing, len(result.Findings)))
+		problems = append(problems, fmt.Errorf("the check failed with %d of %s", failing,
+			egress.Counted(len(result.Findings), "finding")))
 	}
 	if f.expectTargets >= 0 && result.Targets != f.expectTargets {
-		problems = append(problems, fmt.Errorf("--expect-targets: the workloads ask for %d targets, want %d: check that "+
-			"the annotation mtls.egress/target is in the output of your templates", result.Targets, f.expectTargets))
+		problems = append(problems, fmt.Errorf("--expect-targets: the workloads ask for %s, want %d: check that "+
+			"the annotation mtls.egress/target is in the output of your templates",
+			egress.Counted(result.Targets, "target"), f.expectTargets))
 	}
 	return errors.Join(problems...)
 }

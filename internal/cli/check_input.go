@@ -31,12 +31,15 @@ func (i checkInput) includes(namespace string) bool {
 }
 
 // read returns the input. An error has its exit code.
-func (f *checkFlags) read(ctx context.Context, in io.Reader, options manifests.Options) (checkInput, error) {
+func (f *checkFlags) read(
+	ctx context.Context, in io.Reader, diagnostics io.Writer, options manifests.Options,
+) (checkInput, error) {
 	if f.live {
+		defer newProgress(diagnostics).wait("reading the objects of the cluster")()
 		return f.readLive(ctx, options.Workloads)
 	}
 	input, err := f.readFiles(in)
-	return input, usageError(err)
+	return input, err
 }
 
 // readFiles returns the manifests of -f and -k, or all problems.

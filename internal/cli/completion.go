@@ -22,20 +22,10 @@ const completionTimeout = 3 * time.Second
 // addCompletion completes what the user types in a shell: the values of flags that have a fixed
 // set, and the names of objects in the cluster.
 func addCompletion(root *cobra.Command) {
-	values := map[string]map[string][]string{
-		"render": {"output": {"yaml", "json"}, "show": {showManifests, showPods, showObjects}},
-		"check": {
-			"output": {"text", "json", "sarif", "junit", "github", "gitlab"}, "fail-on": {"error", "warning", "none"},
-		},
-		"adopt":     {"output": {"text", "yaml"}},
-		"explain":   {"output": {"text", "json"}},
-		"status":    {"output": {"text", "wide", "json"}},
-		"import":    {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
-		"complete":  {"output": {"yaml", "json", "text"}, "layout": {"cert", "tls"}},
-		"inspect":   {"output": {"text", "yaml", "json"}},
-		"describe":  {"output": {"text", "yaml", "json"}},
-		"server-ca": {"output": {"text", "yaml", "json"}},
-		"verify":    {"output": {"text", "yaml", "json"}},
+	values := map[string][]string{
+		"show":    {showManifests, showPods, showObjects},
+		"fail-on": {failOnError, failOnWarning, failOnNone},
+		"layout":  {layoutCert, layoutTLS},
 	}
 	arguments := map[string][]completion{
 		"explain":  {{"egt/", egressTargets()}, {"deploy/", deployments()}, {"", pods()}},
@@ -44,7 +34,7 @@ func addCompletion(root *cobra.Command) {
 		"verify":   {{"secret/", secrets()}, {"egt/", egressTargets()}},
 	}
 	forEachCommand(root, func(command *cobra.Command) {
-		for flag, fixed := range values[command.Name()] {
+		for flag, fixed := range values {
 			complete(command, flag, cobra.FixedCompletions(fixed, cobra.ShellCompDirectiveNoFileComp))
 		}
 		if command.Flags().Lookup("kubeconfig") == nil {

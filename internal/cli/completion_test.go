@@ -14,7 +14,7 @@ func TestFlagsAreCompleted(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"an output format":              {[]string{"adopt", "--output", ""}, []string{"text", "yaml"}},
+		"an output format":              {[]string{"adopt", "--output", ""}, []string{"text", "yaml", "json"}},
 		"a severity":                    {[]string{"check", "--fail-on", ""}, []string{"error", "warning", "none"}},
 		"a context":                     {[]string{"explain", "--kubeconfig", kubeconfig, "--context", ""}, []string{"c"}},
 		"a namespace without a cluster": {[]string{"explain", "--kubeconfig", kubeconfig, "--namespace", ""}, nil},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +29,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 func (f *connectionFlags) config(timeout time.Duration) (*rest.Config, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, err
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	config.Timeout = timeout
@@ -67,6 +68,10 @@ func clientConfig(kubeconfig, context string) clientcmd.ClientConfig {
 // optional.
 func restConfig(kubeconfig, context string) (*rest.Config, error) {
 	config, err := clientConfig(kubeconfig, context).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no kubeconfig names a cluster: set --kubeconfig FILE or the variable KUBECONFIG, or run " +
+			"the command in a Pod with a service account")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("loading the kubeconfig: %w", err)
 	}

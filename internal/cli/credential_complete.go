@@ -24,21 +24,24 @@ type completeFlags struct {
 func newCredentialCompleteCommand() *cobra.Command {
 	flags := &completeFlags{}
 	cmd := &cobra.Command{
-		Use:   "complete --key FILE --cert FILE [--chain FILE] --server-ca FILE|system --target HOST [flags]",
-		Short: "Join a private key and its signed certificate in a credential Secret",
-		Long: `Combine the private key from credential csr with the signed certificate, and print the Secret. The
-files can contain certificates in any order, in PEM or DER. In the Secret, the certificate of the
-key comes first and its intermediates follow in order. The root is omitted.
+		Use: "complete --key FILE --cert FILE [--chain FILE]\n" +
+			"      --server-ca FILE|system --target HOST [flags]",
+		Short: "Join a private key and its signed certificate in a Secret",
+		Long: `Combine the private key from credential csr with the signed certificate, and
+print the Secret. The files can contain certificates in any order, in PEM or
+DER. In the Secret, the certificate of the key comes first and its intermediates
+follow in order. The root is omitted.
 
-The command rejects a certificate of another key, one that is not for clients and one that is not
-valid now, and names the difference. If a kubeconfig names a cluster, it also rejects a Secret that
-another host uses there.
+The command rejects a certificate of another key, one that is not for clients
+and one that is not valid now, and names the difference. If a kubeconfig names a
+cluster, it also rejects a Secret that another host uses there.
 
-Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
-empty.`,
-		Example: `  mtls-egress-webhook credential complete --key external.system.com.key --cert signed.pem --chain ` +
-			`intermediate.pem --server-ca server-ca.pem --target external.system.com | kubectl apply -f -`,
-		Args: arguments(cobra.NoArgs),
+Exit codes: 0 done; 1 rejected, or the password is wrong; 2 invalid command line
+or input. With 1 and 2, standard output is empty.`,
+		Example: `  mtls-egress-webhook credential complete --key client.key --cert client.pem \
+    --chain chain.pem --server-ca server-ca.pem --target external.system.com \
+    | kubectl apply -f -`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runComplete(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
 		},
@@ -75,19 +78,19 @@ func runComplete(
 	now time.Time,
 ) error {
 	if err := errors.Join(flags.validate(), flags.refuseTerminal(out)); err != nil {
-		return usageError(err)
+		return err
 	}
 	t, err := flags.resolve()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	t, err = flags.finish(t)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	bundle, err := flags.read(in, diagnostics)
 	if err != nil {
-		return inputError(secretContent{bundle: bundle}.failed(diagnostics, err))
+		return secretContent{bundle: bundle}.failed(diagnostics, err)
 	}
 	return flags.write(ctx, in, out, diagnostics, t, secretContent{bundle: bundle}, now)
 }

@@ -26,7 +26,7 @@ func TestCSRWritesKeyAndRequest(t *testing.T) {
 		request + " is the certificate signing request. Send it to the CA that signs for external.system.com.\n" +
 		"After you receive the signed certificate, run: mtls-egress-webhook credential complete --key " + key +
 		" --cert FILE --server-ca FILE --target external.system.com\n"
-	if diff := cmp.Diff(want, stdout); diff != "" || stderr != "" || code != ExitDone {
+	if diff := cmp.Diff(want, stdout); diff != "" || stderr != "" || code != ExitFine {
 		t.Fatalf("exit code %d, standard error %q, standard output (-want +got):\n%s", code, stderr, diff)
 	}
 	info, err := os.Stat(key)
@@ -46,7 +46,7 @@ func TestCSRWritesKeyAndRequest(t *testing.T) {
 
 	_, stderr, code = executeCredential("", args...)
 	if wantErr := key + " already exists and is not overwritten: move it, or choose another name"; stderr != wantErr ||
-		code != ExitFailed {
+		code != ExitUnable {
 		t.Errorf("exit code %d, standard error %q, want %q", code, stderr, wantErr)
 	}
 	if after := read(t, key); after != before {
@@ -60,7 +60,7 @@ func TestCSRQuotesTheFileInTheNextCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := executeCredential("", "csr", "external.system.com", "--subject", "CN=orders", "--out-dir", dir)
-	if code != ExitDone || !strings.Contains(stdout, "--key '"+filepath.Join(dir, "external.system.com.key")+"' --cert") {
+	if code != ExitFine || !strings.Contains(stdout, "--key '"+filepath.Join(dir, "external.system.com.key")+"' --cert") {
 		t.Errorf("exit code %d, standard output %q, standard error %q", code, stdout, stderr)
 	}
 }
@@ -74,7 +74,7 @@ func TestCSRLeavesNoKeyWithoutARequest(t *testing.T) {
 		dir,
 		"external.system.com.csr",
 	) + " already exists and is not overwritten: move it, or choose another name"; stderr != want || stdout != "" ||
-		code != ExitFailed {
+		code != ExitUnable {
 		t.Errorf("exit code %d, standard output %q, standard error %q, want %q", code, stdout, stderr, want)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "external.system.com.key")); !os.IsNotExist(err) {
@@ -99,10 +99,12 @@ func TestCSRTellsAllProblems(t *testing.T) {
 				`example orders.example.com` + "\n" +
 				`--key-type "dsa" is not a key type: use one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`,
 		},
-		"no host": {nil, 2, "accepts 1 arg(s), received 0"},
+		"no host": {nil, 2, "mtls-egress-webhook credential csr needs an argument: the host of the credential\n" +
+			"Usage: mtls-egress-webhook credential csr HOST [--subject NAME] [--dns NAME] [flags]\n" +
+			"See mtls-egress-webhook credential csr --help"},
 		"a folder that isn't there": {
 			[]string{"a.example", "--subject", "CN=x", "--out-dir", "/nowhere"},
-			1,
+			2,
 			"open /nowhere/a.example.key: no such file or directory",
 		},
 		"no names": {
@@ -128,7 +130,7 @@ func TestCompleteJoinsWhatWasSigned(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	if _, stderr, code := executeCredential("", "csr", "external.system.com", "--subject", "CN=orders", "--dns",
-		"orders.example.com", "--out-dir", dir); code != ExitDone {
+		"orders.example.com", "--out-dir", dir); code != ExitFine {
 		t.Fatal(stderr)
 	}
 	block, _ := pem.Decode([]byte(read(t, path("external.system.com.csr"))))

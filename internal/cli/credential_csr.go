@@ -18,23 +18,25 @@ type csrFlags struct {
 	identity credential.Identity
 	keyType  string
 	outDir   string
+	output   string
 }
 
 func newCredentialCSRCommand() *cobra.Command {
 	flags := &csrFlags{}
 	cmd := &cobra.Command{
-		Use:   "csr HOST [--subject NAME] [--dns NAME] [--uri URI] [--email ADDRESS] [--ip ADDRESS] [flags]",
+		Use:   "csr HOST [--subject NAME] [--dns NAME] [flags]",
 		Short: "Create a private key and a certificate signing request",
-		Long: `Create a private key and a certificate signing request (PKCS#10) for the credential of HOST: the
-files HOST.key, which only you can read, and HOST.csr. Existing files are not overwritten.
+		Long: `Create a private key and a certificate signing request (PKCS#10) for the
+credential of HOST: the files HOST.key, which only you can read, and HOST.csr.
+Existing files are not overwritten.
 
-Send the .csr file to the CA that signs for the partner, and keep the key. After you receive the
-signed certificate, run credential complete.
+Send the .csr file to the CA that signs for the partner, and keep the key. After
+you receive the signed certificate, run credential complete.
 
-Exit codes: 0 done; 1 the files could not be written; 2 invalid command line.`,
-		Example: `  mtls-egress-webhook credential csr external.system.com --subject ` +
-			`CN=orders,O=Example,C=DE --dns orders.example.com`,
-		Args: arguments(cobra.ExactArgs(1)),
+Exit codes: 0 done; 2 invalid command line, or the files could not be written.`,
+		Example: `  mtls-egress-webhook credential csr external.system.com \
+    --subject CN=orders,O=Example,C=DE --dns orders.example.com`,
+		Args: oneArgument("the host of the credential"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCSR(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags)
 		},
@@ -51,6 +53,7 @@ Exit codes: 0 done; 1 the files could not be written; 2 invalid command line.`,
 	set.StringVar(&flags.keyType, "key-type", credential.DefaultKeyType,
 		"the key type: "+strings.Join(credential.KeyTypes(), ", "))
 	set.StringVar(&flags.outDir, "out-dir", ".", "the directory for the two files")
+	addOutput(cmd, &flags.output, outputText, outputYAML, outputJSON)
 	return cmd
 }
 
@@ -65,7 +68,7 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	}
 	request, requestErr := credential.NewRequest(flags.identity)
 	if err := errors.Join(hostErr, requestErr, keyTypeErr); err != nil {
-		return usageError(err)
+		return err
 	}
 	key, err := credential.GenerateKey(flags.keyType)
 	if err != nil {
@@ -80,14 +83,32 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	if err := writePair(keyFile, keyPEM, requestFile, requestPEM); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(request.Findings())); err != nil {
+	if err := writeNotes(diagnostics, findingLines(request.Findings())); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, `%s is the private key (%s). Keep it secret.
+	created := createdRequest{Target: normalized, KeyType: flags.keyType, KeyFile: keyFile, RequestFile: requestFile}
+	encoded, err := encodeResult(created, flags.output, created.text)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(encoded)
+	return err
+}
+
+// createdRequest is what csr prints.
+type createdRequest struct {
+	Target  string `json:"target"`
+	KeyType string `json:"keyType"`
+	// KeyFile and RequestFile are the names of the files.
+	KeyFile     string `json:"keyFile"`
+	RequestFile string `json:"requestFile"`
+}
+
+func (r createdRequest) text() string {
+	return fmt.Sprintf(`%s is the private key (%s). Keep it secret.
 %s is the certificate signing request. Send it to the CA that signs for %s.
 After you receive the signed certificate, run: %s credential complete --key %s --cert FILE --server-ca FILE --target %s
-`, keyFile, flags.keyType, requestFile, normalized, name, shellQuoted(keyFile), normalized)
-	return err
+`, r.KeyFile, r.KeyType, r.RequestFile, r.Target, name, shellQuoted(r.KeyFile), r.Target)
 }
 
 // writePair writes both files or none. A key without its request would block the next attempt.

@@ -35,28 +35,33 @@ type describeFlags struct {
 func newCredentialDescribeCommand() *cobra.Command {
 	flags := &describeFlags{}
 	cmd := &cobra.Command{
-		Use:   "describe --for-partner (FILE | secret/NAME) [--target HOST] [flags]",
+		Use: "describe --for-partner (FILE | secret/NAME)\n" +
+			"      [--target HOST] [flags]",
 		Short: "Print what the partner must configure for a credential",
-		Long: `Print what a partner needs to accept a credential: its subject in the notations of RFC 4514 and
-Envoy, its names, serial number, validity and fingerprints, and its issuer certificates in PEM. With
---target, also print manifests for a partner with Istio: the Secret with the CA that the gateway
-trusts, the Gateway with mutual TLS, and an AuthorizationPolicy that admits only this subject. The
-output contains no key and nothing about the server, so it is safe to send by email.
+		Long: `Print what a partner needs to accept a credential: its subject in the notations
+of RFC 4514 and Envoy, its names, serial number, validity and fingerprints, and
+its issuer certificates in PEM. With --target, also print manifests for a
+partner with Istio: the Secret with the CA that the gateway trusts, the Gateway
+with mutual TLS, and an AuthorizationPolicy that admits only this subject. The
+output contains no key and nothing about the server, so it is safe to send by
+email.
 
-The command reads the same sources as credential inspect. The issuers come from the credential's own
-chain. If the chain is incomplete, pass the missing certificates with --issuer-ca. The CA of the
-server is never used as an issuer.
+The command reads the same sources as credential inspect. The issuers come from
+the credential's own chain. If the chain is incomplete, pass the missing
+certificates with --issuer-ca. The CA of the server is never used as an issuer.
 
-With -o yaml, the output is ready for kubectl apply -f -: the manifests, after comments with
-everything else.
+With -o yaml, the output is ready for kubectl apply -f -: the manifests, after
+comments with everything else.
 
-Exit codes: 0 done; 1 rejected; 2 invalid command line or input. With 1 and 2, standard output is
-empty.`,
-		Example: `  mtls-egress-webhook credential describe --for-partner secret/external-system-mtls-data -n project
+Exit codes: 0 done; 1 rejected, or the password is wrong; 2 invalid command line
+or input. With 1 and 2, standard output is empty.`,
+		Example: `  mtls-egress-webhook credential describe --for-partner \
+    secret/external-system-mtls-data -n project
 
   # What the partner applies
-  mtls-egress-webhook credential describe --for-partner keystore.p12 --target external.system.com -o yaml`,
-		Args: arguments(cobra.ExactArgs(1)),
+  mtls-egress-webhook credential describe --for-partner client.pem \
+    --issuer-ca chain.pem --target external.system.com -o yaml`,
+		Args: oneArgument("FILE or secret/NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDescribe(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags,
 				time.Now())
@@ -77,7 +82,7 @@ empty.`,
 	set.StringVar(&flags.credentialName, "credential-name", "",
 		"the name of the partner's server certificate Secret and of the objects (default: the "+
 			"host with hyphens for dots)")
-	set.StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
+	addOutput(cmd, &flags.output, outputText, "yaml (for kubectl apply)", outputJSON)
 	return cmd
 }
 
@@ -130,7 +135,7 @@ func (f *describeFlags) validate(argument string) error {
 					"credential, use credential inspect"),
 		)
 	}
-	problems = append(problems, checkOutput(f.output), f.sourceFlags.validate(argument))
+	problems = append(problems, f.sourceFlags.validate(argument))
 	switch {
 	case f.target != "":
 		_, err := f.gateway()
@@ -173,11 +178,11 @@ func runDescribe(
 	now time.Time,
 ) error {
 	if err := flags.validate(argument); err != nil {
-		return usageError(err)
+		return err
 	}
 	issuers, err := flags.readIssuers()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	name, material, err := flags.read(ctx, in, diagnostics, argument)
 	if err != nil {
@@ -185,27 +190,27 @@ func runDescribe(
 	}
 	description, err := material.Describe(issuers, now)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return notFine(fmt.Errorf("%s: %w", name, err))
 	}
 	printed := describedForPartner{Description: description}
 	if flags.target != "" {
 		gateway, err := flags.gateway()
 		if err != nil {
-			return usageError(err)
+			return err
 		}
 		printed.Manifests, err = description.Manifests(gateway)
 		switch {
 		case err != nil && len(description.Issuers) == 0:
-			return fmt.Errorf("%s: %w: pass its certificate with --issuer-ca FILE", name, err)
+			return notFine(fmt.Errorf("%s: %w: pass its certificate with --issuer-ca FILE", name, err))
 		case err != nil:
-			return fmt.Errorf("%s: %w", name, err)
+			return notFine(fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	encoded, err := printed.encode(flags.output)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(description.Findings)); err != nil {
+	if err := writeNotes(diagnostics, findingLines(description.Findings)); err != nil {
 		return err
 	}
 	_, err = out.Write(encoded)

@@ -74,7 +74,7 @@ func TestDescribeAgreesWithItself(t *testing.T) {
 	for _, output := range []string{outputText, outputYAML, outputJSON} {
 		stdout, stderr, code := executeCredential("", "describe", "--for-partner", store.path("keystore.p12"),
 			"--password-file", store.path("password.txt"), "--target", "External.System.com", "-o", output)
-		if code != ExitDone || stderr != "" {
+		if code != ExitFine || stderr != "" {
 			t.Fatalf("exit code %d, standard error %q", code, stderr)
 		}
 		if strings.Contains(stdout, "PRIVATE") || strings.Contains(stdout, store.key()[60:100]) ||
@@ -130,7 +130,7 @@ func TestDescribeKeepsNamesInComments(t *testing.T) {
 			write(t, path, string(ca.Issue(t, template).CertPEM)+string(ca.CertPEM))
 			stdout, stderr, code := executeCredential("", "describe", "--for-partner", path, "--target",
 				"external.system.com", "-o", "yaml")
-			if code != ExitDone {
+			if code != ExitFine {
 				t.Fatal(stderr)
 			}
 			var kinds []string
@@ -162,12 +162,12 @@ func TestDescribeExitCodes(t *testing.T) {
 	}{
 		"an expired certificate": {
 			args:   partner(old),
-			code:   ExitFailed,
+			code:   ExitNotFine,
 			stderr: old + `: "` + old + `" (client certificate) expired on `,
 		},
 		"no issuer for the gateway": {
 			args: partner(exampleOf("client.pem"), "--target", namesHost),
-			code: ExitFailed,
+			code: ExitNotFine,
 			stderr: exampleOf(
 				"client.pem",
 			) + `: the certificate is alone, without its issuer "CN=Partner Client CA,O=Partner,C=DE", which the ` +
@@ -175,20 +175,20 @@ func TestDescribeExitCodes(t *testing.T) {
 		},
 		"nobody, described for a gateway": {
 			args: partner(nobody, "--target", namesHost),
-			code: ExitFailed,
+			code: ExitNotFine,
 			stderr: nobody + ": the certificate has no subject, no DNS name and no URI, so X-Forwarded-Client-Cert " +
 				"doesn't distinguish it from other certificates of its CA: request one with a name",
 		},
 		"issuers that aren't": {
 			args: partner(exampleOf("client.pem"), "--issuer-ca", exampleOf("server-ca.pem")),
-			code: ExitFailed,
+			code: ExitNotFine,
 			stderr: exampleOf(
 				"client.pem") + `: none of the given issuers (subject "CN=Partner Server CA,O=Partner,C=DE", serial `,
 		},
 		"issuers that can't be read": {
 			args: partner(exampleOf("client.pem"), "--issuer-ca", exampleOf("client.key"), "--issuer-ca",
 				filepath.Join(dir, "none")),
-			code: ExitUsage,
+			code: ExitUnable,
 			stderr: `--issuer-ca: "` + exampleOf(
 				"client.key",
 			) + `" (issuer of the client certificate) holds no certificate but a private key: were two parts swapped?` +
@@ -200,31 +200,30 @@ func TestDescribeExitCodes(t *testing.T) {
 		"a Secret of another kind": {
 			stdin: "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: c2VjcmV0}\n",
 			args:  partner("-"),
-			code:  ExitFailed,
+			code:  ExitNotFine,
 			stderr: `standard input: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor ` +
 				`"tls.crt" and "tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in ` +
 				`spec.credential.keys of the EgressTarget; the Secret has only the key "password"`,
 		},
 		"manifests without a host": {
 			args: partner(exampleOf("client.pem"), "-o", "yaml"),
-			code: ExitUsage,
+			code: ExitUnable,
 			stderr: "--target is missing: -o yaml needs the host for the manifests; -o text and -o json describe the " +
 				"certificate without a host",
 		},
 		"a name without a file that may be one": {
 			args: partner("external-system-mtls-data"),
-			code: ExitUsage,
+			code: ExitUnable,
 			stderr: "open external-system-mtls-data: no such file or directory; for the Secret in the cluster, write " +
 				"secret/external-system-mtls-data",
 		},
 		"all that is wrong with the command line": {
-			args: []string{"secret/Up", "-o", "xml", "-n", "Up", "--target", "x", "--gateway-selector", "a b",
+			args: []string{"secret/Up", "-n", "Up", "--target", "x", "--gateway-selector", "a b",
 				"--gateway-namespace", "Up", "--credential-name", "Up"},
-			code: ExitUsage,
+			code: ExitUnable,
 			stderr: strings.Join([]string{
 				"--for-partner is missing: it is required, because there is no other description yet; to check a " +
 					"credential, use credential inspect",
-				"-o xml: the output is yaml, json or text",
 				"secret/Up is not a valid Secret name: " + subdomainRule + "; for a file in a directory of " +
 					"that name, write ./secret/Up",
 				"--namespace Up: " + labelRule,
@@ -237,7 +236,7 @@ func TestDescribeExitCodes(t *testing.T) {
 		},
 		"a gateway that is every Pod": {
 			args: partner(exampleOf("client.pem"), "--target", namesHost, "--gateway-selector", ""),
-			code: ExitUsage,
+			code: ExitUnable,
 			stderr: "--gateway-selector is empty, so it selects every Pod in the namespace: set it to a label of the " +
 				"gateway's Pods, such as istio=ingressgateway",
 		},

@@ -26,44 +26,50 @@ type importFlags struct {
 func newCredentialImportCommand() *cobra.Command {
 	flags := &importFlags{}
 	cmd := &cobra.Command{
-		Use: "import (FILE --target HOST | --btp-destination FILE [FILE]) [--server-ca FILE|system] " +
-			"[flags]",
+		Use: "import (FILE --target HOST |\n" +
+			"      --btp-destination FILE [FILE]) [--server-ca FILE|system] [flags]",
 		Short: "Create a credential Secret from the file that a partner sent",
-		Long: `Read the file that a partner sent, and print the Secret with its certificate, its intermediates in
-order without the root, and its private key. FILE can be
+		Long: `Read the file that a partner sent, and print the Secret with its certificate,
+its intermediates in order without the root, and its private key. FILE can be
   - PKCS#12 (.p12, .pfx), old or new, or a Java key store (.jks),
-  - PEM with the key and the certificates in any order, with other text around them. The key can be
-    encrypted,
+  - PEM with the key and the certificates in any order, with other text around
+    them. The key can be encrypted,
   - a ZIP archive of such files. Nothing is unpacked to the disk.
-FILE can be - for standard input. With --btp-destination, read an exported SAP BTP destination of the
-type ClientCertificateAuthentication, and also print the EgressTarget of its URL. It is the JSON of
-the destination service, or the text that the cockpit exports. The text doesn't contain the key
-store, so pass that too.
+FILE can be - for standard input. With --btp-destination, read an exported SAP
+BTP destination of the type ClientCertificateAuthentication, and also print the
+EgressTarget of its URL. It is the JSON of the destination service, or the text
+that the cockpit exports. The text doesn't contain the key store, so pass that
+too.
 
-The CA of the server is required, because the key store doesn't contain it: the chain in the key
-store leads to the issuer of the client certificate. Only a ZIP archive can hold it, and then
---server-ca can be the name of a file in it. If a local file has the same name, write archive:NAME
-or ./NAME. With --server-ca system, the Secret has no CA, and the output starts with a matching
+The CA of the server is required, because the key store doesn't contain it: the
+chain in the key store leads to the issuer of the client certificate. Only a ZIP
+archive can hold it, and then --server-ca can be the name of a file in it. If a
+local file has the same name, write archive:NAME or ./NAME. With --server-ca
+system, the Secret has no CA, and the output starts with a matching
 EgressTarget. credential server-ca HOST shows which CA that is.
 
-The command rejects what the controller would reject, with the same messages. It prints doubts as
-warnings, and the next steps, to standard error. If a kubeconfig names a cluster, it also rejects a
-Secret that another host uses there, so that applying the manifest never overwrites another
-credential. It doesn't print a private key to a terminal without --yes-print-key.
+The command rejects what the controller would reject, with the same messages. It
+prints doubts as warnings, and the next steps, to standard error. If a
+kubeconfig names a cluster, it also rejects a Secret that another host uses
+there, so that applying the manifest never overwrites another credential. It
+doesn't print a private key to a terminal without --yes-print-key.
 
-Exit codes: 0 done; 1 rejected, or the password is wrong; 2 invalid command line or input. With 1
-and 2, standard output is empty.`,
-		Example: "  # Prompt for the password\n" +
-			"  mtls-egress-webhook credential import keystore.p12 --target external.system.com " +
-			"--server-ca server-ca.pem | kubectl apply -f -\n" +
-			"\n" +
-			"  # In a pipeline\n" +
-			"  mtls-egress-webhook credential import keystore.p12 --password-file password.txt " +
-			"--target external.system.com --server-ca system --output-file secret.yaml\n" +
-			"\n" +
-			"  # The key, the certificate and the CA of the server in one archive\n" +
-			"  mtls-egress-webhook credential import partner.zip --target external.system.com --output-file secret.yaml",
-		Args: arguments(cobra.MaximumNArgs(1)),
+Exit codes: 0 done; 1 rejected, or the password is wrong; 2 invalid command line
+or input. With 1 and 2, standard output is empty.`,
+		Example: `  # Prompt for the password
+  mtls-egress-webhook credential import keystore.p12 \
+    --target external.system.com --server-ca server-ca.pem \
+    | kubectl apply -f -
+
+  # In a pipeline
+  mtls-egress-webhook credential import keystore.p12 \
+    --password-file password.txt --target external.system.com \
+    --server-ca server-ca.pem --output-file secret.yaml
+
+  # The key, the certificate and the CA of the server in one archive
+  mtls-egress-webhook credential import partner.zip \
+    --target external.system.com --output-file secret.yaml`,
+		Args: optionalArgument("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, flags,
 				time.Now())
@@ -87,34 +93,34 @@ func runImport(
 	now time.Time,
 ) error {
 	if err := errors.Join(flags.validate(args), flags.refuseTerminal(out)); err != nil {
-		return usageError(err)
+		return err
 	}
 	if flags.btpDestination != "" {
 		return importDestination(ctx, in, out, diagnostics, args, flags, now)
 	}
 	t, err := flags.resolve()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	t, err = flags.finish(t)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	content, err := readFile(in, args[0])
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	var imported secretContent
 	if credential.IsArchive(content) {
 		imported, err = flags.openArchive(in, diagnostics, sourceName(args[0]), content)
 	} else {
 		if flags.serverCA == "" {
-			return usageError(serverCAMissing(keyStoreChain))
+			return serverCAMissing(keyStoreChain)
 		}
 		imported.bundle, err = openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
 	}
 	if err != nil {
-		return inputError(imported.failed(diagnostics, err))
+		return imported.failed(diagnostics, err)
 	}
 	return flags.write(ctx, in, out, diagnostics, t, imported, now)
 }
@@ -257,25 +263,25 @@ func importDestination(
 ) error {
 	content, err := readFile(in, flags.btpDestination)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	destination, err := credential.ReadDestination(content)
 	if err != nil {
-		return usageError(fmt.Errorf("%s: %w", sourceName(flags.btpDestination), err))
+		return fmt.Errorf("%s: %w", sourceName(flags.btpDestination), err)
 	}
 	name, err := flags.addKeyStore(in, destination, args)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	t, err := flags.finish(destination.Target(flags.namespace))
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	bundle, err := openDestination(in, diagnostics, name, destination, flags)
 	if err != nil {
-		return inputError(secretContent{bundle: bundle}.failed(diagnostics, err))
+		return secretContent{bundle: bundle}.failed(diagnostics, err)
 	}
-	if _, err := io.WriteString(diagnostics, destinationRemarks(destination, t)); err != nil {
+	if err := writeNotes(diagnostics, destinationRemarks(destination, t)); err != nil {
 		return err
 	}
 	return flags.write(ctx, in, out, diagnostics, t, secretContent{bundle: bundle, withTarget: true}, now)

@@ -63,14 +63,14 @@ func (c inCluster) checkOverwrite(t egress.Target, named bool) error {
 func (f *secretFlags) lookForOverwrite(ctx context.Context, t egress.Target) ([]credential.Finding, error) {
 	namespace, connected, err := f.namespaceOf(f.namespace)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, err
 	}
 	if !connected {
 		return nil, nil
 	}
 	found, err := f.readForOverwrite(ctx, namespace, t.SecretName)
 	if refusal := found.checkOverwrite(t, f.secretName != ""); refusal != nil {
-		return nil, refusal
+		return nil, notFine(refusal)
 	}
 	if err != nil {
 		return []credential.Finding{

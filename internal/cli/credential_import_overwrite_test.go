@@ -96,7 +96,7 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 		"the Secret of another host": {
 			secret: marked("api.bank.com"),
 			status: http.StatusOK,
-			code:   ExitFailed,
+			code:   ExitNotFine,
 			want: "the Secret api-bank-mtls-data holds the credential for api.bank.com (annotation " +
 				"mtls.egress/host), which would be overwritten: set --secret-name to another name, or use --target " +
 				"api.bank.com if both hosts get the same certificate",
@@ -105,7 +105,7 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 			secret: marked("api.bank.com"),
 			status: http.StatusOK,
 			args:   []string{"--secret-name", "shared"},
-			code:   ExitFailed,
+			code:   ExitNotFine,
 			want: "the Secret shared holds the credential for api.bank.com (annotation mtls.egress/host), which " +
 				"would be overwritten: set --secret-name to another name, or use --target api.bank.com if both " +
 				"hosts get the same certificate",
@@ -113,7 +113,7 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 		"another host that has the Secret by default": {
 			egressTargets: target("api.bank.com", "{}"),
 			status:        http.StatusOK,
-			code:          ExitFailed,
+			code:          ExitNotFine,
 			want: "the Secret api-bank-mtls-data is also the default Secret of the EgressTarget " +
 				"api.bank.com and would be overwritten: set --secret-name to another name, and name it for " +
 				"api.bank.de in the annotation mtls.egress/secret or in its EgressTarget",
@@ -126,7 +126,7 @@ func TestImportLooksForWhatItWouldOverwrite(t *testing.T) {
 		"a mark that a terminal obeys": {
 			secret: marked("\u202eapi\u001b[2J"),
 			status: http.StatusOK,
-			code:   ExitFailed,
+			code:   ExitNotFine,
 			want: "the Secret api-bank-mtls-data holds the credential for �api�[2J (annotation mtls.egress/host), " +
 				"which would be overwritten: set --secret-name to another name, or use --target �api�[2J if both " +
 				"hosts get the same certificate",

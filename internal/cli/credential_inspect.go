@@ -3,15 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/certs/credential"
 )
@@ -26,28 +23,32 @@ func newCredentialInspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect (FILE | secret/NAME) [flags]",
 		Short: "Show a credential and its problems",
-		Long: `Read a PKCS#12 file, a PEM or DER file with certificates, a Secret manifest, or a Secret in the
-cluster. Print its chain, with the subject in the notations of RFC 4514 and Envoy, and all findings:
-what the controller would reject, and what a partner might reject. The output contains no key.
+		Long: `Read a PKCS#12 file, a PEM or DER file with certificates, a Secret manifest, or
+a Secret in the cluster. Print its chain, with the subject in the notations of
+RFC 4514 and Envoy, and all findings: what the controller would reject, and what
+a partner might reject. The output contains no key.
 
-secret/NAME is a Secret in the cluster, read with your own permissions. You need only get on that
-Secret. Everything else is a file, and - is standard input.
+secret/NAME is a Secret in the cluster, read with your own permissions. You need
+only get on that Secret. Everything else is a file, and - is standard input.
 
-Exit codes: 0 the credential is usable, possibly with warnings; 1 it is rejected; 2 invalid command
-line or input.`,
-		Example: `  mtls-egress-webhook credential inspect keystore.p12
+Exit codes: 0 the credential is usable, possibly with warnings; 1 it is
+rejected, or the password is wrong; 2 invalid command line or input, or the
+cluster can't be read.`,
+		Example: `  mtls-egress-webhook credential inspect keystore.p12 \
+    --password-file password.txt
 
-  mtls-egress-webhook credential inspect secret/external-system-mtls-data -n project
+  mtls-egress-webhook credential inspect client.pem -o yaml
 
-  kubectl get secret external-system-mtls-data -o yaml | mtls-egress-webhook credential inspect -`,
-		Args: arguments(cobra.ExactArgs(1)),
+  mtls-egress-webhook credential inspect secret/external-system-mtls-data \
+    -n project`,
+		Args: oneArgument("FILE or secret/NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runInspect(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags,
 				time.Now())
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
+	addOutput(cmd, &flags.output, outputText, outputYAML, outputJSON)
 	return cmd
 }
 
@@ -59,15 +60,17 @@ func runInspect(
 	flags *inspectFlags,
 	now time.Time,
 ) error {
-	if err := errors.Join(checkOutput(flags.output), flags.validate(argument)); err != nil {
-		return usageError(err)
+	if err := flags.validate(argument); err != nil {
+		return err
 	}
 	name, material, err := flags.read(ctx, in, prompt, argument)
 	if err != nil {
 		return err
 	}
 	inspection := material.Inspect(now)
-	encoded, err := encodeResult(inspection, flags.output, func() string { return inspectionText(inspection) })
+	encoded, err := encodeResult(inspection, flags.output, func() string {
+		return highlighted(out, inspectionText(inspection))
+	})
 	if err != nil {
 		return err
 	}
@@ -75,22 +78,9 @@ func runInspect(
 		return err
 	}
 	if inspection.Refused() {
-		return fmt.Errorf("%s can't be used as a credential; see the findings", name)
+		return notFine(fmt.Errorf("%s can't be used as a credential; see the findings", name))
 	}
 	return nil
-}
-
-// encodeResult returns what a command prints: result as JSON or YAML, or text.
-func encodeResult(result any, output string, text func() string) ([]byte, error) {
-	switch output {
-	case outputJSON:
-		encoded, err := json.MarshalIndent(result, "", "    ")
-		return append(printableJSON(encoded), '\n'), err
-	case outputYAML:
-		encoded, err := yaml.Marshal(result)
-		return []byte(printable(string(encoded))), err
-	}
-	return []byte(text()), nil
 }
 
 // inspectionText formats the inspection for people.
@@ -148,8 +138,8 @@ func writeDetails(text *strings.Builder, indent, relation string, certificate cr
 	for _, row := range [][2]string{
 		{"in Envoy", certificate.EnvoySubject},
 		{"serial number", certificate.SerialNumber},
-		{"valid", fmt.Sprintf("%s to %s (%d days left)", certificate.NotBefore.Format(time.RFC3339),
-			certificate.NotAfter.Format(time.RFC3339), certificate.DaysLeft)},
+		{"valid", fmt.Sprintf("%s to %s (%s)", certificate.NotBefore.Format(time.RFC3339),
+			certificate.NotAfter.Format(time.RFC3339), credential.Validity(certificate.DaysLeft))},
 		{"DNS names", strings.Join(certificate.DNSNames, ", ")},
 		{"URIs", strings.Join(certificate.URIs, ", ")},
 		{"e-mail", strings.Join(certificate.Emails, ", ")},

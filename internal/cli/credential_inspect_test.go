@@ -44,11 +44,11 @@ func TestInspectReadsWhatImportPrints(t *testing.T) {
 			manifests, stderr, code := executeCredential(
 				"",
 				append([]string{"import", "--btp-destination", exampleOf("destination.json")}, args...)...)
-			if code != ExitDone {
+			if code != ExitFine {
 				t.Fatal(stderr)
 			}
 			stdout, stderr, code := executeCredential(manifests, "inspect", "-", "-o", "json")
-			if code != ExitDone || stderr != "" {
+			if code != ExitFine || stderr != "" {
 				t.Fatalf("exit code %d, standard error %q", code, stderr)
 			}
 			var inspection credential.Inspection
@@ -71,7 +71,7 @@ func TestInspectPrintsTheSameAsYAMLAndJSON(t *testing.T) {
 	var printed []credential.Inspection
 	for _, output := range []string{outputYAML, outputJSON} {
 		stdout, stderr, code := executeCredential("", "inspect", exampleOf("client.pem"), "-o", output)
-		if code != ExitDone || stderr != "" {
+		if code != ExitFine || stderr != "" {
 			t.Fatalf("exit code %d, standard error %q", code, stderr)
 		}
 		var inspection credential.Inspection
@@ -159,10 +159,10 @@ func TestInspectExitCodes(t *testing.T) {
 			stderr: "open " + path("none") + ": no such file or directory",
 		},
 		"all wrong flags at once": {
-			args: []string{"-", "--password-file", "-", "-o", "xml"},
+			args: []string{"-", "--password-file", "-", "-n", "project"},
 			code: 2,
-			stderr: "-o xml: the output is yaml, json or text\nthe file and the password can't " +
-				"both come from standard input",
+			stderr: "--namespace, --kubeconfig and --context require a Secret in the cluster, written as secret/NAME; " +
+				"standard input is a file\nthe file and the password can't both come from standard input",
 		},
 	}
 	for name, test := range tests {

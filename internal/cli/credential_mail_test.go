@@ -43,7 +43,7 @@ func (s keyStore) archive(t *testing.T, name string, files map[string][]byte) st
 func TestImportReadsWhatMailBrings(t *testing.T) {
 	store := newKeyStore(t)
 	want, _, code := executeCredential("", store.importing("external.system.com")...)
-	if code != ExitDone {
+	if code != ExitFine {
 		t.Fatalf("exit code %d", code)
 	}
 	chain := slices.Concat(store.client.CertPEM, store.issuing.CertPEM)
@@ -80,27 +80,27 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 				"  subject \"CN=Server CA\"\n",
 		},
 		"an archive without the root of the client, and a CA that may be it": {
-			args: slices.Concat([]string{rootless}, target), code: ExitUsage,
+			args: slices.Concat([]string{rootless}, target), code: ExitUnable,
 			stderr: rootless + `: the archive holds a CA in "root.pem", but not the issuer of subject "CN=orders", serial `,
 		},
 		"an archive without a key": {
-			args: slices.Concat([]string{keyless}, target), code: ExitUsage,
+			args: slices.Concat([]string{keyless}, target), code: ExitUnable,
 			stderr: `Warning: the file "key.txt" in the archive is ignored: it holds neither a private key nor a ` +
 				"certificate\n" + keyless + ": the archive holds no private key",
 		},
 		"an archive without the CA, and the CA": {args: slices.Concat([]string{two}, target, ca)},
 		"an archive without the CA": {
-			args: slices.Concat([]string{two}, target), code: ExitUsage,
+			args: slices.Concat([]string{two}, target), code: ExitUnable,
 			stderr: two + ": no file in the archive is the CA of the server alone: set --server-ca to the name of a file in " +
 				"the archive or of another file, or to system if a public CA signs the server certificate; credential server-ca " +
 				"HOST shows which CA that is",
 		},
 		"a CA for both, which has to be named": {
-			args: slices.Concat([]string{own}, target), code: ExitUsage,
+			args: slices.Concat([]string{own}, target), code: ExitUnable,
 			stderr: own + ": no file in the archive is the CA of the server alone",
 		},
 		"a path that leads out of the archive": {
-			args: slices.Concat([]string{climbing}, target), code: ExitUsage,
+			args: slices.Concat([]string{climbing}, target), code: ExitUnable,
 			stderr: climbing + `: the archive holds the path "../client.key", which leads out of it`,
 		},
 	}
@@ -110,7 +110,7 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 			if code != test.code || !strings.HasPrefix(stderr, test.stderr) || test.stderr == "" && stderr != "" {
 				t.Errorf("exit code %d, standard error %q, want %q", code, stderr, test.stderr)
 			}
-			if code == ExitDone {
+			if code == ExitFine {
 				if diff := cmp.Diff(want, stdout); diff != "" {
 					t.Errorf("(-PKCS#12 +this):\n%s", diff)
 				}
@@ -122,7 +122,7 @@ func TestImportReadsWhatMailBrings(t *testing.T) {
 	t.Run("a CA in the archive that is named", func(t *testing.T) {
 		stdout, stderr, code := executeCredential("",
 			slices.Concat([]string{"import", own, "--server-ca", "ca.crt"}, target)...)
-		if code != ExitDone || strings.Count(stdout, "cacert: ") != 1 ||
+		if code != ExitFine || strings.Count(stdout, "cacert: ") != 1 ||
 			!strings.Contains(stderr, "Warning: the CA of the server is the issuer of the client certificate") {
 			t.Errorf("exit code %d, standard error %q", code, stderr)
 		}
@@ -151,7 +151,7 @@ func TestImportNeverPrefersAFileOfTheArchive(t *testing.T) {
 		code       int
 	}{
 		"both have the name": {
-			serverCA: "server-ca.pem", code: ExitUsage,
+			serverCA: "server-ca.pem", code: ExitUnable,
 			stderr: "--server-ca server-ca.pem is the name of a file in the archive and of a local file: write " +
 				"archive:server-ca.pem for the one in the archive, or ./server-ca.pem for the local one",
 		},
@@ -163,15 +163,15 @@ func TestImportNeverPrefersAFileOfTheArchive(t *testing.T) {
 		"a name that only the archive has": {serverCA: "theirs.pem", ca: trusted, stderr: `subject "CN=Theirs"`},
 		"a name that a local folder has":   {serverCA: "folder", ca: trusted, stderr: `subject "CN=Theirs"`},
 		"a file in the archive without a CA": {
-			serverCA: "archive:client.key", code: ExitUsage, stderr: "holds no certificate",
+			serverCA: "archive:client.key", code: ExitUnable, stderr: "holds no certificate",
 		},
 		"a file in the archive named system":  {serverCA: "archive:system", ca: trusted},
 		"the CAs of the system, for all that": {serverCA: "system"},
 		"a name that neither has": {
-			serverCA: "none.pem", code: ExitUsage, stderr: "open none.pem: no such file",
+			serverCA: "none.pem", code: ExitUnable, stderr: "open none.pem: no such file",
 		},
 		"a name in the archive that it hasn't": {
-			serverCA: "archive:none.pem", code: ExitUsage,
+			serverCA: "archive:none.pem", code: ExitUnable,
 			stderr: `--server-ca archive:none.pem: the archive holds no file "none.pem"; for a local file, write ` +
 				"./archive:none.pem",
 		},
@@ -198,7 +198,7 @@ func TestFailuresKeepTheWarnings(t *testing.T) {
 	_, stderr, code := executeCredential("", "complete", "--key", store.path("client.key"), "--cert",
 		store.path("chain.pem"), "--server-ca", store.path("server-ca.pem"), "--target", "external.system.com")
 	warning, failure, _ := strings.Cut(stderr, "\n")
-	if code != ExitFailed || !strings.HasPrefix(warning, "Warning: ") || !strings.Contains(warning, "is skipped") ||
+	if code != ExitNotFine || !strings.HasPrefix(warning, "Warning: ") || !strings.Contains(warning, "is skipped") ||
 		!strings.HasPrefix(failure, "no certificate matches the private key") {
 		t.Errorf("exit code %d, standard error:\n%s", code, stderr)
 	}
@@ -272,7 +272,7 @@ func TestNoKeyIsPrintedToATerminal(t *testing.T) {
 		root := NewRootCommand()
 		root.SetOut(terminal)
 		root.SetArgs([]string{"credential", "import", "none.p12", "--target", "a.example", "--server-ca", "system"})
-		if err := root.ExecuteContext(t.Context()); err == nil || ExitCode(err) != ExitUsage ||
+		if err := root.ExecuteContext(t.Context()); err == nil || ExitCode(err) != ExitUnable ||
 			!strings.Contains(err.Error(), "--yes-print-key") {
 			t.Errorf("%v", err)
 		}

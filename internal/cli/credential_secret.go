@@ -24,13 +24,10 @@ import (
 // systemCA is the value of --server-ca for the CAs that the sidecar image trusts.
 const systemCA = "system"
 
-// The values of --layout and --output.
+// The values of --layout.
 const (
 	layoutCert = "cert"
 	layoutTLS  = "tls"
-	outputYAML = "yaml"
-	outputJSON = "json"
-	outputText = "text"
 )
 
 // secretFlags are the flags of the commands that create a Secret.
@@ -61,7 +58,7 @@ type secretContent struct {
 
 // failed prints the findings about what was read, which can explain err, and returns err.
 func (c secretContent) failed(diagnostics io.Writer, err error) error {
-	_, failed := io.WriteString(diagnostics, findingLines(c.bundle.Findings))
+	failed := writeNotes(diagnostics, findingLines(c.bundle.Findings))
 	return errors.Join(err, failed)
 }
 
@@ -80,8 +77,7 @@ func (f *secretFlags) add(cmd *cobra.Command) {
 	set.StringVar(&f.secretName, "secret-name", "",
 		"the name of the Secret (default: the default Secret of the host, such as "+
 			"external-system-mtls-data for external.system.com)")
-	set.StringVarP(&f.output, "output", "o", outputYAML,
-		"yaml, json (one List), or text (a description without the key)")
+	addOutput(cmd, &f.output, outputYAML, "json (one List)", "text (a description without the key)")
 	set.StringVar(&f.outputFile, "output-file", "",
 		"write to a new file that only you can read instead of standard output")
 	set.BoolVar(&f.yesPrintKey, "yes-print-key", false,
@@ -128,15 +124,7 @@ func (f *secretFlags) validate(chain string) error {
 	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--namespace %s: %s", f.namespace, strings.Join(errs, "; ")))
 	}
-	return errors.Join(append(problems, checkOutput(f.output), checkNewFile("--output-file", f.outputFile))...)
-}
-
-func checkOutput(output string) error {
-	switch output {
-	case outputYAML, outputJSON, outputText:
-		return nil
-	}
-	return fmt.Errorf("-o %s: the output is %s, %s or %s", output, outputYAML, outputJSON, outputText)
+	return errors.Join(append(problems, checkNewFile("--output-file", f.outputFile))...)
 }
 
 // resolve returns the target of --target with its default Secret name.
@@ -217,14 +205,14 @@ func (f *secretFlags) write(
 	if content.authorities == nil {
 		authorities, err := f.readServerCA(in, diagnostics)
 		if err != nil {
-			return inputError(content.failed(diagnostics, err))
+			return content.failed(diagnostics, err)
 		}
 		content.authorities = &authorities
 	}
 	layout := f.secretLayout()
 	assembled, err := credential.Assemble(content.bundle, *content.authorities, layout, now)
 	if err != nil {
-		return content.failed(diagnostics, err)
+		return notFine(content.failed(diagnostics, err))
 	}
 	findings := assembled.Findings
 	if f.output != outputText {
@@ -244,14 +232,13 @@ func (f *secretFlags) write(
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(findings)+content.note); err != nil {
+	if err := writeNotes(diagnostics, findingLines(findings)+content.note); err != nil {
 		return err
 	}
 	if err := writeOutput(out, f.outputFile, encoded); err != nil || f.output == outputText {
 		return err
 	}
-	_, err = io.WriteString(diagnostics, f.nextSteps(t, withTarget))
-	return err
+	return writeNotes(diagnostics, f.nextSteps(t, withTarget))
 }
 
 // secretObjects returns the manifests of a credential.
@@ -316,8 +303,8 @@ func describeCredential(
 	row("Serial number", c.SerialNumber)
 	row(
 		"Valid",
-		fmt.Sprintf("%s to %s (%d days left)", c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339),
-			credential.DaysLeft(c.NotAfter, now)),
+		fmt.Sprintf("%s to %s (%s)", c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339),
+			credential.Validity(credential.DaysLeft(c.NotAfter, now))),
 	)
 	row("SHA-256", c.SHA256)
 	row("DNS names", strings.Join(c.DNSNames, ", "))
@@ -325,7 +312,7 @@ func describeCredential(
 	row("E-mail", strings.Join(c.Emails, ", "))
 	row("IP addresses", strings.Join(c.IPAddresses, ", "))
 	row("Key type", c.KeyType)
-	row("Chain", fmt.Sprintf("%d certificates", c.ChainLength))
+	row("Chain", egress.Counted(c.ChainLength, "certificate"))
 	err := table.Flush()
 	return text.Bytes(), err
 }

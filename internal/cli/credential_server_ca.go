@@ -32,26 +32,32 @@ func newCredentialServerCACommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server-ca HOST[:PORT] [--save FILE] [flags]",
 		Short: "Show which CA signs the certificate of a server",
-		Long: `Make a TLS handshake with a server, and show the certificates that it presents, which CA to trust for
-it, and which sources have that CA: the server itself, the files of --from, and the CAs that this
-machine trusts. With --from, only a CA in one of the files is to be trusted. If the server doesn't
-send the root, and no source has it, the command names it, and prints the address at which its issuer
+		Long: `Make a TLS handshake with a server, and show the certificates that it presents,
+which CA to trust for it, and which sources have that CA: the server itself, the
+files of --from, and the CAs that this machine trusts. With --from, only a CA in
+one of the files is to be trusted. If the server doesn't send the root, and no
+source has it, the command names it, and prints the address at which its issuer
 publishes it. Nothing is fetched from there.
 
 What a server presents is not proof: any server can present any certificate.
-Compare the SHA-256 fingerprint of the CA with the one that the partner gave you by another way.
+Compare the SHA-256 fingerprint of the CA with the one that the partner gave you
+by another way.
 
-The command sends a TLS handshake and nothing else: no client certificate and no request.
+The command sends a TLS handshake and nothing else: no client certificate and no
+request.
 
-Exit codes: 0 the CA was found; 1 the server can't be reached, no source has a CA for it, or its
-certificate is not usable (expired, for another name); 2 invalid command line or input.`,
+Exit codes: 0 the CA was found; 1 the server can't be reached, no source has a
+CA for it, or its certificate is not usable (expired, for another name); 2
+invalid command line or input.`,
 		Example: `  mtls-egress-webhook credential server-ca external.system.com
 
-  # A host that DNS doesn't have here, and a trust store that the partner sent
-  mtls-egress-webhook credential server-ca external.system.com:8443 --connect 192.0.2.1 --from truststore.jks
+  mtls-egress-webhook credential server-ca external.system.com \
+    --save server-ca.pem
 
-  mtls-egress-webhook credential server-ca external.system.com --save server-ca.pem`,
-		Args: arguments(cobra.ExactArgs(1)),
+  # A host that DNS doesn't have here, and a trust store of the partner
+  mtls-egress-webhook credential server-ca external.system.com:8443 \
+    --connect 192.0.2.1 --from truststore.jks`,
+		Args: oneArgument("HOST or HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runServerCA(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags,
 				time.Now())
@@ -65,7 +71,7 @@ certificate is not usable (expired, for another name); 2 invalid command line or
 		"file with the password of the trust stores in --from, or - for standard input (default: a prompt on a terminal, "+
 			"then none)")
 	set.StringVar(&flags.save, "save", "", "write the CA to trust to this new file, in PEM")
-	set.StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
+	addOutput(cmd, &flags.output, outputText, outputYAML, outputJSON)
 	return cmd
 }
 
@@ -90,23 +96,25 @@ func runServerCA(
 	now time.Time,
 ) error {
 	t, err := flags.target(argument)
-	if err := errors.Join(err, checkOutput(flags.output), checkNewFile("--save", flags.save)); err != nil {
-		return usageError(err)
+	if err := errors.Join(err, checkNewFile("--save", flags.save)); err != nil {
+		return err
 	}
 	sources, err := flags.sources(in, diagnostics)
 	if err != nil {
-		return inputError(err)
+		return err
 	}
+	done := newProgress(diagnostics).wait("connecting to " + t.Host)
 	seen := newProber(now).Probe(ctx, verify.Request{
 		Host: t.Host, Port: t.Port, ServerName: t.SNI, SubjectAltNames: t.SubjectAltNames,
 		Endpoints: t.EndpointsByPriority(), HTTPVersion: t.HTTPVersion,
 	})
+	done()
 	if seen.Server == nil {
-		return errors.New(verify.Evaluate(seen).Message)
+		return notFine(errors.New(verify.Evaluate(seen).Message))
 	}
 	report, err := reportOf(t, seen, sources, now)
 	if err != nil {
-		return err
+		return notFine(err)
 	}
 	encoded, err := encodeResult(report, flags.output, report.text)
 	if err != nil {
@@ -115,7 +123,7 @@ func runServerCA(
 	if _, err := out.Write(encoded); err != nil {
 		return err
 	}
-	if err := report.err(t); err != nil || flags.save == "" {
+	if err := notFine(report.err(t)); err != nil || flags.save == "" {
 		return err
 	}
 	if err := writeNewFile(flags.save, credential.EncodeCertificate(report.Authority), publicFile); err != nil {
@@ -135,7 +143,7 @@ func (f *serverCAFlags) sources(in io.Reader, diagnostics io.Writer) ([]credenti
 		if err != nil {
 			return nil, fmt.Errorf("--from: %w", err)
 		}
-		if _, err := io.WriteString(diagnostics, findingLines(authorities.Skipped)); err != nil {
+		if err := writeNotes(diagnostics, findingLines(authorities.Skipped)); err != nil {
 			return nil, err
 		}
 		sources = append(sources, credential.Source{Name: name, Certificates: authorities.Certificates})
@@ -198,7 +206,8 @@ func (r *serverReport) text() string {
 		text.WriteString("  none was found\n")
 	} else {
 		fmt.Fprintf(&text, "  %s (%s)\n", r.Trust.Subject, explainKind(r.Kind))
-		fmt.Fprintf(&text, "  valid to %s (%d days left)\n", r.Trust.NotAfter.Format(time.RFC3339), r.Trust.DaysLeft)
+		fmt.Fprintf(&text, "  valid to %s (%s)\n", r.Trust.NotAfter.Format(time.RFC3339),
+			credential.Validity(r.Trust.DaysLeft))
 		fmt.Fprintf(&text, "  SHA-256  %s\n", credential.Fingerprint(r.Authority.Raw))
 		for _, source := range r.Sources {
 			has := "doesn't have it"

@@ -316,36 +316,39 @@ func TestServerCARefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		"no host": {nil, ExitUsage, "accepts 1 arg(s), received 0"},
+		"no host": {nil, ExitUnable, "mtls-egress-webhook credential server-ca needs an argument: HOST or HOST:PORT\n" +
+			"Usage: mtls-egress-webhook credential server-ca HOST[:PORT] [--save FILE] [flags]\n" +
+			"See mtls-egress-webhook credential server-ca --help"},
 		"a URL": {
-			[]string{"https://external.system.com/"}, ExitUsage,
+			[]string{"https://external.system.com/"}, ExitUnable,
 			`https://external.system.com/ has a scheme, "https"; write the host alone, as in "external.system.com"`,
 		},
-		"an invalid port, and an invalid output": {
-			[]string{"external.system.com:x", "-o", "xml"}, ExitUsage,
+		"an invalid port, and a file that exists": {
+			[]string{"external.system.com:x", "--save", s.folder}, ExitUnable,
 			"external.system.com:x has the port \"x\", which is not a number; write the partner's TLS port, 1 to 65535, or " +
-				"leave it out for 443\n-o xml: the output is yaml, json or text",
+				"leave it out for 443\n--save: " + s.folder + " already exists and is not overwritten: move it, or choose " +
+				"another name",
 		},
 		"an invalid address": {
-			[]string{"external.system.com", "--connect", "http://192.0.2.1"}, ExitUsage,
+			[]string{"external.system.com", "--connect", "http://192.0.2.1"}, ExitUnable,
 			"--connect http://192.0.2.1: is not an address; write a name or an IP address, and :PORT if needed, as in " +
 				"192.0.2.1:8443 or [2001:db8::1]:8443",
 		},
 		"a file that isn't there": {
-			[]string{"external.system.com", "--from", filepath.Join(s.folder, "none")}, ExitUsage,
+			[]string{"external.system.com", "--from", filepath.Join(s.folder, "none")}, ExitUnable,
 			"--from: open " + filepath.Join(s.folder, "none") + ": no such file or directory",
 		},
 		"a file without certificates": {
-			[]string{"external.system.com", "--from", filepath.Join(s.folder, "text")}, ExitUsage,
+			[]string{"external.system.com", "--from", filepath.Join(s.folder, "text")}, ExitUnable,
 			`--from: "` + filepath.Join(s.folder, "text") + `" (CA of the server) is not PEM: it has no BEGIN line`,
 		},
 		"nobody listens": {
-			[]string{"external.system.com", "--connect", closed.Addr().String()}, ExitFailed,
+			[]string{"external.system.com", "--connect", closed.Addr().String()}, ExitNotFine,
 			"this machine can't connect to " + closed.Addr().String() + ": connection refused; check the port, firewalls and " +
 				"NetworkPolicies",
 		},
 		"a server without TLS": {
-			[]string{"external.system.com", "--connect", plain}, ExitFailed,
+			[]string{"external.system.com", "--connect", plain}, ExitNotFine,
 			"the server at " + plain + " answers with HTTP in plain text: set its TLS port in spec.port of the EgressTarget",
 		},
 	}

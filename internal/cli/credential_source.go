@@ -77,8 +77,8 @@ func (f *sourceFlags) validate(argument string) error {
 	return errors.Join(problems...)
 }
 
-// read reads the credential in argument, and returns it with a name for messages. An error that
-// isn't a usageError means that the input is not a credential.
+// read reads the credential in argument, and returns it with a name for messages. The error of a
+// Secret that holds no credential is a notFineError.
 func (f *sourceFlags) read(
 	ctx context.Context,
 	in io.Reader,
@@ -88,7 +88,7 @@ func (f *sourceFlags) read(
 	if secret, isSecret := secretNamed(argument); isSecret {
 		found, err := f.readFromCluster(ctx, secret)
 		if err != nil {
-			return "", nil, usageError(err)
+			return "", nil, err
 		}
 		material, err := materialOfSecret(argument, found)
 		return argument, material, err
@@ -98,7 +98,7 @@ func (f *sourceFlags) read(
 		if errors.Is(err, fs.ErrNotExist) && len(validation.IsDNS1123Subdomain(argument)) == 0 {
 			err = fmt.Errorf("%w; for the Secret in the cluster, write secret/%s", err, argument)
 		}
-		return "", nil, usageError(err)
+		return "", nil, err
 	}
 	name = sourceName(argument)
 	material, err = f.open(in, prompt, name, content)
@@ -111,29 +111,29 @@ func (f *sourceFlags) open(in io.Reader, prompt io.Writer, name string, content 
 	case credential.IsPKCS12(content):
 		password, err := readPassword(f.passwordFile, in, prompt, "Password of "+name+": ")
 		if err != nil {
-			return nil, usageError(err)
+			return nil, err
 		}
 		material, err := inTime(readingLimit,
 			func() (*credential.Material, error) { return credential.MaterialOfPKCS12(content, password) })
 		if err != nil {
-			return nil, inputError(fmt.Errorf("%s: %w", name, err))
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return material, nil
 	case isManifest(content):
 		secret, err := readSecret(content)
 		if err != nil {
-			return nil, usageError(fmt.Errorf("%s: %w", name, err))
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		return materialOfSecret(name, secret)
 	}
 	material, err := credential.MaterialOfCertificates(name, content)
-	return material, usageError(err)
+	return material, err
 }
 
 func materialOfSecret(name string, secret *corev1.Secret) (*credential.Material, error) {
 	material, err := credential.MaterialOfSecret(secret)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, notFine(fmt.Errorf("%s: %w", name, err))
 	}
 	return material, nil
 }

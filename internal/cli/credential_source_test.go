@@ -74,7 +74,7 @@ func TestInspectSaysWhereToLook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := executeCredential("", append([]string{"inspect"}, test.args...)...)
-			if diff := cmp.Diff(test.want, stderr); diff != "" || stdout != "" || code != ExitUsage {
+			if diff := cmp.Diff(test.want, stderr); diff != "" || stdout != "" || code != ExitUnable {
 				t.Errorf("exit code %d, standard output %q, standard error (-want +got):\n%s", code, stdout, diff)
 			}
 		})

@@ -40,31 +40,35 @@ type verifyFlags struct {
 func newCredentialVerifyCommand() *cobra.Command {
 	flags := &verifyFlags{}
 	cmd := &cobra.Command{
-		Use: "verify (--target HOST[:PORT] (--p12 FILE | --cert FILE --key FILE | secret/NAME) | egt/HOST) " +
-			"[flags]",
+		Use:   "verify (--target HOST CREDENTIAL | egt/HOST)\n      [flags]",
 		Short: "Try a credential in a handshake with the partner",
-		Long: `Make a TLS handshake with the partner from here, as a sidecar would, present the credential, and say
-whether the partner takes it, with the reasons and messages of the condition Verified. No request is
-sent. Like the sidecar, the command presents the certificate only to a server that it trusts.
+		Long: `Make a TLS handshake with the partner from here, as a sidecar would, present the
+credential, and say whether the partner takes it, with the reasons and messages
+of the condition Verified. No request is sent. Like the sidecar, the command
+presents the certificate only to a server that it trusts.
 
-The credential is in a file (PKCS#12, PEM with the key, a Java key store), in two files, or in a
-Secret of the cluster. egt/HOST reads an EgressTarget, its Secret and its CA, and needs no other
-flags. Only secret/NAME and egt/HOST need a cluster, and get on these objects.
+CREDENTIAL is a file (--p12 FILE: PKCS#12, PEM with the key, a Java key store),
+two files (--cert FILE --key FILE), or secret/NAME in the cluster. egt/HOST
+reads an EgressTarget, its Secret and its CA, and needs no other flags. Only
+secret/NAME and egt/HOST need a cluster, and get on these objects.
 
-From here means: the network, DNS and firewalls between this machine and the partner. Those of the
-cluster can be others.
+From here means: the network, DNS and firewalls between this machine and the
+partner. Those of the cluster can be others.
 
-Exit codes: 0 the partner takes the credential; 1 it doesn't, the handshake proves nothing, or the
-password is wrong; 2 invalid command line or input.`,
-		Example: `  mtls-egress-webhook credential verify --target external.system.com --p12 keystore.p12 ` +
-			`--server-ca server-ca.pem
+Exit codes: 0 the partner takes the credential; 1 it doesn't, the handshake
+proves nothing, or the password is wrong; 2 invalid command line or input, or
+the cluster can't be read.`,
+		Example: `  mtls-egress-webhook credential verify --target external.system.com \
+    --p12 keystore.p12 --password-file password.txt --server-ca server-ca.pem
 
-  mtls-egress-webhook credential verify --target external.system.com:8443 --cert client.pem --key client.key
+  mtls-egress-webhook credential verify --target external.system.com \
+    --cert client.pem --key client.key --server-ca server-ca.pem
 
-  mtls-egress-webhook credential verify secret/external-system-mtls-data --target external.system.com -n project
+  mtls-egress-webhook credential verify secret/external-system-mtls-data \
+    --target external.system.com -n project
 
-  mtls-egress-webhook credential verify egt/external.system.com -n project -o json`,
-		Args: arguments(cobra.MaximumNArgs(1)),
+  mtls-egress-webhook credential verify egt/external.system.com -n project`,
+		Args: optionalArgument("egt/HOST or secret/NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argument := ""
 			if len(args) > 0 {
@@ -92,7 +96,7 @@ password is wrong; 2 invalid command line or input.`,
 	set.StringVarP(&flags.namespace, "namespace", "n", "",
 		"the namespace of secret/NAME or egt/HOST (default: the namespace of the kubeconfig context)")
 	flags.connectionFlags.add(cmd)
-	set.StringVarP(&flags.output, "output", "o", outputText, "text, yaml or json")
+	addOutput(cmd, &flags.output, outputText, outputYAML, outputJSON)
 	return cmd
 }
 
@@ -129,16 +133,18 @@ func runVerify(
 	now time.Time,
 ) error {
 	if err := flags.validate(argument); err != nil {
-		return usageError(err)
+		return err
 	}
 	planned, findings, err := flags.trial(ctx, in, diagnostics, argument, now)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, findingLines(findings)); err != nil {
+	if err := writeNotes(diagnostics, findingLines(findings)); err != nil {
 		return err
 	}
+	done := newProgress(diagnostics).wait("connecting to " + planned.target.Host)
 	result := planned.run(ctx, now)
+	done()
 	encoded, err := encodeResult(result, flags.output, result.text)
 	if err != nil {
 		return err
@@ -148,10 +154,10 @@ func runVerify(
 	}
 	switch {
 	case !result.Verified && result.Reason == string(verify.ServerNotTrusted):
-		return fmt.Errorf("the credential is not verified with %s: %s; credential server-ca %[1]s shows which CA to trust",
-			result.Target, result.Reason)
+		return notFine(fmt.Errorf("the credential is not verified with %s: %s; credential server-ca %[1]s shows which CA to "+
+			"trust", result.Target, result.Reason))
 	case !result.Verified:
-		return fmt.Errorf("the credential is not verified with %s: %s", result.Target, result.Reason)
+		return notFine(fmt.Errorf("the credential is not verified with %s: %s", result.Target, result.Reason))
 	}
 	return nil
 }
@@ -209,7 +215,7 @@ func (f *verifyFlags) validate(argument string) error {
 	if f.passwordFile == standardInput && f.serverCAPasswordFile == standardInput {
 		problems = append(problems, errors.New("standard input can only be one of the files"))
 	}
-	return errors.Join(append(problems, checkOutput(f.output))...)
+	return errors.Join(problems...)
 }
 
 // trial reads the credential.
@@ -222,12 +228,12 @@ func (f *verifyFlags) trial(
 	}
 	t, err := f.target(f.targetHost)
 	if err != nil {
-		return trial{}, nil, usageError(err)
+		return trial{}, nil, err
 	}
 	var authorities credential.Authorities
 	if f.serverCA != "" && f.serverCA != systemCA {
 		if authorities, err = readTrustStore(in, prompt, f.serverCA, f.serverCAPasswordFile); err != nil {
-			return trial{}, nil, inputError(fmt.Errorf("--server-ca: %w", err))
+			return trial{}, nil, fmt.Errorf("--server-ca: %w", err)
 		}
 	}
 	if name, isSecret := secretNamed(argument); isSecret {
@@ -236,7 +242,7 @@ func (f *verifyFlags) trial(
 	}
 	bundle, err := f.readFiles(in, prompt)
 	if err != nil {
-		return trial{}, nil, inputError(err)
+		return trial{}, nil, err
 	}
 	return trialOfBundle(t, bundle, authorities, now)
 }
@@ -277,12 +283,12 @@ func trialOfBundle(
 func (f *verifyFlags) objects() (client.Client, string, error) {
 	c, err := f.client(secretTimeout, corev1.AddToScheme, v1alpha1.AddToScheme)
 	if err != nil {
-		return nil, "", usageError(err)
+		return nil, "", err
 	}
 	namespace := f.namespace
 	if namespace == "" {
 		if namespace, _, err = clientConfig(f.kubeconfig, f.context).Namespace(); err != nil {
-			return nil, "", usageError(err)
+			return nil, "", err
 		}
 	}
 	return c, namespace, nil
@@ -296,7 +302,7 @@ func (f *verifyFlags) trialOfSecret(
 	source := sourceFlags{connectionFlags: f.connectionFlags, namespace: f.namespace}
 	secret, err := source.readFromCluster(ctx, name)
 	if err != nil {
-		return trial{}, usageError(err)
+		return trial{}, err
 	}
 	t.Namespace = secret.Namespace
 	if layout, err := credential.LayoutOf(t, secret); err == nil && len(authorities.Certificates) == 0 {
@@ -314,7 +320,7 @@ func (f *verifyFlags) trialOfSecret(
 func (f *verifyFlags) trialOfTarget(ctx context.Context, text string, now time.Time) (trial, error) {
 	host, err := egress.NormalizeHost(text)
 	if err != nil {
-		return trial{}, usageError(err)
+		return trial{}, err
 	}
 	c, namespace, err := f.objects()
 	if err != nil {
@@ -322,26 +328,26 @@ func (f *verifyFlags) trialOfTarget(ctx context.Context, text string, now time.T
 	}
 	egressTarget, err := absent.ReadByName[v1alpha1.EgressTarget](ctx, c, namespace, host)
 	if err != nil {
-		return trial{}, usageError(err)
+		return trial{}, err
 	}
 	if egressTarget == nil {
-		return trial{}, usageError(
-			fmt.Errorf("the namespace %s has no EgressTarget %s; set -n for another namespace", namespace, host))
+		return trial{},
+			fmt.Errorf("the namespace %s has no EgressTarget %s; set -n for another namespace", namespace, host)
 	}
 	t := egress.FromEgressTarget(namespace, host, egressTarget, egress.Sinkhole{})
 	if err := f.redirect(&t); err != nil {
-		return trial{}, usageError(err)
+		return trial{}, err
 	}
 	secret, err := absent.ReadByName[corev1.Secret](ctx, c, namespace, t.SecretName)
 	if err != nil {
-		return trial{}, usageError(err)
+		return trial{}, err
 	}
 	check := plan.CheckCredential(t, t.SecretName, 0, secret, now)
 	var authority []byte
 	if source := t.ServerCA.ConfigMap; source.Name != "" {
 		configMap, err := absent.ReadByName[corev1.ConfigMap](ctx, c, namespace, source.Name)
 		if err != nil {
-			return trial{}, usageError(err)
+			return trial{}, err
 		}
 		check = check.WithServerCA(t, configMap, now)
 		if configMap != nil {

@@ -93,38 +93,38 @@ func TestVerifyRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		"nothing": {nil, ExitUsage, one + "\n--target is missing: set it to the host of the partner, for example " +
+		"nothing": {nil, ExitUnable, one + "\n--target is missing: set it to the host of the partner, for example " +
 			"external.system.com"},
-		"two credentials": {slices.Concat(p12, target, []string{"secret/a"}), ExitUsage, one},
+		"two credentials": {slices.Concat(p12, target, []string{"secret/a"}), ExitUnable, one},
 		"a certificate without key": {
-			append([]string{"--cert", "a"}, target...), ExitUsage, "--cert and --key belong together: pass both",
+			append([]string{"--cert", "a"}, target...), ExitUnable, "--cert and --key belong together: pass both",
 		},
 		"a file as an argument": {
-			append([]string{"keystore.p12"}, target...), ExitUsage,
+			append([]string{"keystore.p12"}, target...), ExitUnable,
 			"keystore.p12 is neither secret/NAME nor egt/HOST; for a file, set --p12",
 		},
 		"an EgressTarget and its host": {
-			append([]string{"egt/a.example"}, target...), ExitUsage,
+			append([]string{"egt/a.example"}, target...), ExitUnable,
 			"--target, --server-ca, --sni and --subject-alt-name come from the EgressTarget: omit them",
 		},
-		"an invalid name of an EgressTarget": {[]string{"egt/a"}, ExitUsage, "egt/a has only one label"},
+		"an invalid name of an EgressTarget": {[]string{"egt/a"}, ExitUnable, "egt/a has only one label"},
 		"an invalid name of a Secret": {
-			append([]string{"secret/A"}, target...), ExitUsage, "secret/A is not a valid Secret name: ",
+			append([]string{"secret/A"}, target...), ExitUnable, "secret/A is not a valid Secret name: ",
 		},
 		"a namespace for a file": {
-			slices.Concat(p12, target, []string{"-n", "a"}), ExitUsage,
+			slices.Concat(p12, target, []string{"-n", "a"}), ExitUnable,
 			"--namespace, --kubeconfig and --context require a credential in the cluster, written as secret/NAME or egt/HOST",
 		},
 		"a wrong password": {
-			slices.Concat(p12, target, []string{"--password-file", store.path("wrong.txt")}), ExitFailed,
+			slices.Concat(p12, target, []string{"--password-file", store.path("wrong.txt")}), ExitNotFine,
 			store.path("keystore.p12") + ": the password is wrong",
 		},
 		"no password": {
-			slices.Concat(p12, target), ExitUsage,
+			slices.Concat(p12, target), ExitUnable,
 			store.path("keystore.p12") + ": the file has a password, and none was given",
 		},
 		"a file that isn't there": {
-			slices.Concat([]string{"--p12", filepath.Join(store.dir, "none")}, target), ExitUsage,
+			slices.Concat([]string{"--p12", filepath.Join(store.dir, "none")}, target), ExitUnable,
 			"--p12: open " + filepath.Join(store.dir, "none") + ": no such file or directory",
 		},
 	}

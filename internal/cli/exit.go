@@ -3,63 +3,45 @@ package cli
 import (
 	"errors"
 
-	"github.com/spf13/cobra"
-
 	"mtls.egress/webhook/internal/certs/credential"
 )
 
-// The exit codes of every subcommand.
+// The exit codes of every command.
 const (
-	// ExitDone means success.
-	ExitDone = 0
-	// ExitFailed means that a rule rejected the input, or that the operation failed.
-	ExitFailed = 1
-	// ExitUsage means an invalid command line or unreadable input.
-	ExitUsage = 2
+	// ExitFine means that the command did its work, and that what it examined is fine.
+	ExitFine = 0
+	// ExitNotFine means that the command did its work, and that what it examined is not fine: a rule
+	// rejects it, a call fails, or the password is wrong.
+	ExitNotFine = 1
+	// ExitUnable means that the command could not do its work: an invalid command line, unreadable
+	// input, a cluster that doesn't answer.
+	ExitUnable = 2
 )
 
-// exitError is an error with an exit code other than ExitFailed.
-type exitError struct {
-	code int
-	err  error
-}
+// notFineError says what is wrong with what a command examined.
+type notFineError struct{ error }
 
-func (e *exitError) Error() string { return e.err.Error() }
+func (e *notFineError) Unwrap() error { return e.error }
 
-func (e *exitError) Unwrap() error { return e.err }
-
-// usageError makes err exit with ExitUsage. It returns nil for nil.
-func usageError(err error) error {
+// notFine makes err exit with ExitNotFine. It returns nil for nil.
+func notFine(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{code: ExitUsage, err: err}
+	return &notFineError{err}
 }
 
-// inputError is [usageError] for an error of a file. A wrong password exits with ExitFailed, so
-// that a pipeline can tell it from a file that isn't a credential.
-func inputError(err error) error {
-	if _, wrong := errors.AsType[*credential.WrongPasswordError](err); wrong {
-		return err
-	}
-	return usageError(err)
-}
-
-// ExitCode returns the exit code for err: ExitDone for nil, ExitUsage for an invalid command line
-// or unreadable input, and ExitFailed otherwise.
+// ExitCode returns the exit code for err: ExitFine for nil, ExitNotFine for a finding about what
+// the command examined, and ExitUnable otherwise. A wrong password exits with ExitNotFine, so that
+// a pipeline can tell it from a file that isn't a credential.
 func ExitCode(err error) int {
-	var withCode *exitError
-	switch {
-	case err == nil:
-		return ExitDone
-	case errors.As(err, &withCode):
-		return withCode.code
-	default:
-		return ExitFailed
+	if err == nil {
+		return ExitFine
 	}
-}
-
-// arguments wraps validate so that its errors exit with ExitUsage.
-func arguments(validate cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error { return usageError(validate(cmd, args)) }
+	_, found := errors.AsType[*notFineError](err)
+	_, wrongPassword := errors.AsType[*credential.WrongPasswordError](err)
+	if found || wrongPassword {
+		return ExitNotFine
+	}
+	return ExitUnable
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"mtls.egress/webhook/api/v1alpha1"
+	"mtls.egress/webhook/internal/color"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/explain"
 	"mtls.egress/webhook/internal/explain/bundle"
@@ -43,33 +44,37 @@ type explainFlags struct {
 func newExplainCommand() *cobra.Command {
 	flags := &explainFlags{}
 	cmd := &cobra.Command{
-		Use:   "explain (POD | KIND/NAME | egt/HOST) [-n NAMESPACE] [flags]",
+		Use:   "explain (POD | KIND/NAME | egt/HOST) [flags]",
 		Short: "Find the cause of failing calls",
-		Long: `Walk from the annotation of a Pod to the partner's answer, and name the first thing that is wrong: the
-annotation, admission, the sidecar and what it intercepts, the EgressTarget, the Secret, the Istio
-objects, what this very sidecar has of them, the certificate that it presents, the partner's
-addresses, and the last calls. Each step is marked: ✓ right, ✗ wrong, ? not known, - not asked,
-because it follows from another step. The result has one cause, one command and one page to read.
+		Long: `Walk from the annotation of a Pod to the partner's answer, and name the first
+thing that is wrong: the annotation, admission, the sidecar and what it
+intercepts, the EgressTarget, the Secret, the Istio objects, what this very
+sidecar has of them, the certificate that it presents, the partner's addresses,
+and the last calls. Each step is marked: ✓ right, ✗ wrong, ? not known, - not
+asked, because it follows from another step. The result has one cause, one
+command and one page to read.
 
-Of a workload, the command explains the Pod that is the least far on that way; of several, the newest.
-It reads with your own permissions, and names those that it lacks: get and list of Pods, workloads,
-events, EgressTargets and Istio objects, get of the Secret, pods/log of the sidecar, and
-pods/portforward or pods/exec for Envoy's admin interface. It changes nothing.
+Of a workload, the command explains the Pod that is the least far on that way;
+of several, the newest. It reads with your own permissions, and names those that
+it lacks: get and list of Pods, workloads, events, EgressTargets and Istio
+objects, get of the Secret, pods/log of the sidecar, and pods/portforward or
+pods/exec for Envoy's admin interface. It changes nothing.
 
---bundle writes all that was read to a file for support. It contains no key, no value of a Secret or
-ConfigMap, no environment variable, argument or path of a call, and only annotations of Istio and of
-this project.
+--bundle writes all that was read to a file for support. It contains no key, no
+value of a Secret or ConfigMap, no environment variable, argument or path of a
+call, and only annotations of Istio and of this project.
 
-Exit codes: 0 no fault was found; 1 a cause was found; 2 invalid command line, or nothing could be
-read.`,
+Exit codes: 0 no fault was found; 1 a cause was found; 2 invalid command line,
+or nothing could be read.`,
 		Example: `  mtls-egress-webhook explain deploy/shop -n project
 
   mtls-egress-webhook explain egt/external.system.com -n project -o json
 
-  mtls-egress-webhook explain shop-7c9f8d6b5-x2x4k --bundle support.tar.gz`,
-		Args: arguments(cobra.ExactArgs(1)),
+  # For support
+  mtls-egress-webhook explain deploy/shop -n project --bundle support.tar.gz`,
+		Args: oneArgument("POD, KIND/NAME or egt/HOST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runExplain(cmd.Context(), cmd.OutOrStdout(), args[0], flags, time.Now())
+			return runExplain(cmd.Context(), cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr()), args[0], flags, time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -79,7 +84,7 @@ read.`,
 	set.StringVar(&flags.releaseNamespace, "release-namespace", defaultReleaseNamespace,
 		"the namespace of the controller, whose Lease shows whether it runs")
 	set.StringVar(&flags.target, "target", "", "explain only this host (default: each host of the Pod)")
-	set.StringVarP(&flags.output, "output", "o", outputText, "text or json")
+	addOutput(cmd, &flags.output, outputText, outputYAML, outputJSON)
 	set.StringVar(&flags.bundle, "bundle", "", "write all that was read to this .tar.gz file, without secrets")
 	flags.workloads.addFlag(set)
 	return cmd
@@ -88,9 +93,6 @@ read.`,
 // validate returns all problems of the flags, and the normalized host of --target.
 func (f *explainFlags) validate() (host string, err error) {
 	var problems []error
-	if f.output != outputText && f.output != outputJSON {
-		problems = append(problems, fmt.Errorf("-o %s: the output is %s or %s", printable(f.output), outputText, outputJSON))
-	}
 	for flag, name := range map[string]string{"namespace": f.namespace, "release-namespace": f.releaseNamespace} {
 		if errs := validation.IsDNS1123Label(name); name != "" && len(errs) > 0 {
 			problems = append(problems, fmt.Errorf("--%s %s: %s", flag, printable(name), strings.Join(errs, "; ")))
@@ -104,12 +106,14 @@ func (f *explainFlags) validate() (host string, err error) {
 	return host, errors.Join(problems...)
 }
 
-func runExplain(ctx context.Context, out io.Writer, argument string, flags *explainFlags, now time.Time) error {
+func runExplain(
+	ctx context.Context, out io.Writer, shown progress, argument string, flags *explainFlags, now time.Time,
+) error {
 	host, err := flags.validate()
 	kinds, kindsErr := flags.workloads.kinds()
 	subject, subjectErr := live.ParseSubject(argument, kinds)
 	if err := errors.Join(err, kindsErr, subjectErr); err != nil {
-		return usageError(err)
+		return err
 	}
 	reader, err := flags.reader(now)
 	if err != nil {
@@ -118,9 +122,11 @@ func runExplain(ctx context.Context, out io.Writer, argument string, flags *expl
 	reader.Kinds = kinds
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()
+	done := shown.wait("reading what explains " + printable(argument))
 	facts, err := reader.Facts(ctx, subject, host)
+	done()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	reports := make([]explain.Report, 0, len(facts))
 	for _, each := range facts {
@@ -146,7 +152,7 @@ func (f *explainFlags) reader(now time.Time) (*live.Reader, error) {
 	namespace := f.namespace
 	if namespace == "" {
 		if namespace, _, err = clientConfig(f.kubeconfig, f.context).Namespace(); err != nil {
-			return nil, usageError(err)
+			return nil, err
 		}
 	}
 	c, err := f.client(explainRequestTimeout, corev1.AddToScheme, coordinationv1.AddToScheme, v1alpha1.AddToScheme)
@@ -159,24 +165,18 @@ func (f *explainFlags) reader(now time.Time) (*live.Reader, error) {
 }
 
 func writeReports(out io.Writer, reports []explain.Report, output string) error {
-	if output == outputJSON {
-		encoded, err := json.MarshalIndent(map[string]any{"reports": reports}, "", "    ")
-		if err != nil {
-			return err
+	encoded, err := encodeResult(map[string]any{"reports": reports}, output, func() string {
+		texts := make([]string, len(reports))
+		for n := range reports {
+			texts[n] = reports[n].Text(color.Wanted(out))
 		}
-		_, err = out.Write(append(printableJSON(encoded), '\n'))
+		return strings.Join(texts, "\n")
+	})
+	if err != nil {
 		return err
 	}
-	for n := range reports {
-		text := reports[n].Text(colored(out))
-		if n > 0 {
-			text = "\n" + text
-		}
-		if _, err := io.WriteString(out, text); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = out.Write(encoded)
+	return err
 }
 
 // writeBundle writes a bundle that only the user can read.
@@ -198,7 +198,7 @@ func writeBundle(path string, reader *live.Reader, reports []explain.Report, now
 	return nil
 }
 
-// resultError returns an error if a cause was found, and a usageError if nothing could be read.
+// resultError returns an error if a cause was found, or if nothing could be read.
 func resultError(reports []explain.Report) error {
 	var causes []string
 	blind := true
@@ -210,9 +210,9 @@ func resultError(reports []explain.Report) error {
 	}
 	switch {
 	case len(causes) > 0:
-		return errors.New("calls fail: " + strings.Join(causes, ", "))
+		return notFine(errors.New("calls fail: " + strings.Join(causes, ", ")))
 	case blind:
-		return usageError(errors.New("nothing could be read; the steps above name the missing rights"))
+		return errors.New("nothing could be read; the steps above name the missing rights")
 	}
 	return nil
 }

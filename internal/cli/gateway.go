@@ -12,7 +12,6 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
-	"mtls.egress/webhook/internal/manifests"
 	"mtls.egress/webhook/internal/mesh"
 )
 
@@ -21,19 +20,25 @@ type gatewayFlags struct {
 	selector  string
 	port      int32
 	sni       string
+	output    string
 }
 
 func newGatewayCommand() *cobra.Command {
 	flags := &gatewayFlags{}
 	cmd := &cobra.Command{
 		Use:   "gateway HOST --namespace NAMESPACE [flags]",
-		Short: "Print the objects with which an Istio egress gateway passes TLS on to a host",
-		Long: `Gateway prints the Gateway, the VirtualService and the ServiceEntry that an Istio gateway needs to
-pass the TLS connections of an EgressTarget on to its host. TLS still ends at the partner. The objects
-belong in the namespace of the gateway and affect no other. Write the Service of the gateway into
-spec.endpoints of the EgressTarget, and allow it with policy.allowedEndpoints of the chart.`,
-		Example: `  mtls-egress-webhook gateway api.partner.example --namespace istio-egress | kubectl apply -f -`,
-		Args:    arguments(cobra.ExactArgs(1)),
+		Short: "Print the Istio objects of an egress gateway for a host",
+		Long: `Gateway prints the Gateway, the VirtualService and the ServiceEntry that an
+Istio gateway needs to pass the TLS connections of an EgressTarget on to its
+host. TLS still ends at the partner. The objects belong in the namespace of the
+gateway and affect no other. Write the Service of the gateway into
+spec.endpoints of the EgressTarget, and allow it with policy.allowedEndpoints of
+the chart.
+
+Exit codes: 0 done; 2 invalid command line.`,
+		Example: `  mtls-egress-webhook gateway api.partner.example --namespace istio-egress \
+    | kubectl apply -f -`,
+		Args: oneArgument("the host of the partner"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runGateway(cmd.OutOrStdout(), args[0], flags)
 		},
@@ -44,6 +49,7 @@ spec.endpoints of the EgressTarget, and allow it with policy.allowedEndpoints of
 		"the labels of the gateway's Pods, as LABEL=VALUE, separated by commas")
 	set.Int32Var(&flags.port, "port", egress.DefaultPort, "the partner's TLS port, as in spec.port of the EgressTarget")
 	set.StringVar(&flags.sni, "sni", "", "the server name, as in spec.sni of the EgressTarget (default: the host)")
+	addOutput(cmd, &flags.output, outputYAML, "json (one List)")
 	return cmd
 }
 
@@ -70,7 +76,7 @@ func runGateway(out io.Writer, host string, flags *gatewayFlags) error {
 			egress.Excerpt(flags.sni), strings.Join(wrong, "; ")))
 	}
 	if len(problems) > 0 {
-		return usageError(errors.Join(problems...))
+		return errors.Join(problems...)
 	}
 	t := egress.FromEgressTarget("", host, &v1alpha1.EgressTarget{
 		Spec: v1alpha1.EgressTargetSpec{Port: flags.port, SNI: strings.ToLower(flags.sni)},
@@ -83,7 +89,7 @@ func runGateway(out io.Writer, host string, flags *gatewayFlags) error {
 		}
 		objects = append(objects, rendered.Object)
 	}
-	encoded, err := manifests.YAML(objects)
+	encoded, err := encode(objects, flags.output)
 	if err != nil {
 		return err
 	}

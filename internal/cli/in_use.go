@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
@@ -112,12 +110,19 @@ func hasEnded(object *unstructured.Unstructured) bool {
 	return false
 }
 
-// shownUsers is the maximum number of rows of the table.
+// shownUsers is the maximum number of rows of the table, so that the log of a Job stays readable.
 const shownUsers = 20
 
-// writeUsers writes users as a table, with workloads before Pods.
-func writeUsers(w io.Writer, users []user) error {
-	users = slices.Clone(users)
+// userLine is a user in the formats json and yaml.
+type userLine struct {
+	Namespace string `json:"namespace"`
+	Kind      string `json:"kind"`
+	Name      string `json:"name"`
+	Targets   string `json:"targets"`
+}
+
+// sortUsers sorts workloads before Pods.
+func sortUsers(users []user) {
 	isPod := func(u user) int {
 		if u.kind == kindPod {
 			return 1
@@ -128,25 +133,28 @@ func writeUsers(w io.Writer, users []user) error {
 		return cmp.Or(cmp.Compare(isPod(a), isPod(b)), strings.Compare(a.namespace, b.namespace),
 			strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 	})
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+}
+
+// usersTable returns at most shown users as a table.
+func usersTable(users []user, shown int) string {
 	rows := [][]string{{"NAMESPACE", "KIND", "NAME", "TARGETS"}}
-	for _, u := range users[:min(len(users), shownUsers)] {
+	for _, u := range users[:min(len(users), shown)] {
 		rows = append(rows, []string{u.namespace, u.kind, u.name, cell(u.targets)})
 	}
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(table, strings.Join(row, "\t")); err != nil {
-			return err
-		}
+	text := table(rows)
+	if more := len(users) - shown; more > 0 {
+		text += fmt.Sprintf("and %d more; -o wide lists all\n", more)
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	return text
+}
+
+// userLines returns the users for the formats json and yaml.
+func userLines(users []user) map[string][]userLine {
+	lines := make([]userLine, len(users))
+	for n, u := range users {
+		lines[n] = userLine{Namespace: u.namespace, Kind: u.kind, Name: u.name, Targets: u.targets}
 	}
-	if more := len(users) - shownUsers; more > 0 {
-		fmt.Fprintf(&text, "and %d more\n", more)
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	return map[string][]userLine{"users": lines}
 }
 
 // cell shortens the value of an annotation to fit a row, and removes characters that a terminal
@@ -182,12 +190,5 @@ func inUse(users []user) error {
 			"Remove the annotation %s from the workloads and wait until their Pods are gone, then uninstall again. "+
 			"helm uninstall --no-hooks skips this check. "+
 			"helm rollback to the last revision (helm list --all) keeps the release",
-		counted(len(users)-pods, "workload"), counted(pods, "Pod"), egress.AnnotationTarget)
-}
-
-func counted(number int, noun string) string {
-	if number == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", number, noun)
+		egress.Counted(len(users)-pods, "workload"), egress.Counted(pods, "Pod"), egress.AnnotationTarget)
 }

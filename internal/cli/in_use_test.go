@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -248,31 +248,31 @@ b           Pod           orders-1   external.system.com
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, usersTable(t, test.users)); diff != "" {
+			if diff := cmp.Diff(test.want, sortedTable(test.users, shownUsers)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 	t.Run("there are twenty rows at most", func(t *testing.T) {
-		lines := strings.Split(usersTable(t, many), "\n")
-		want := []string{"project     Pod    orders-19   external.system.com", "and 3 more", ""}
+		lines := strings.Split(sortedTable(many, shownUsers), "\n")
+		want := []string{"project     Pod    orders-19   external.system.com", "and 3 more; -o wide lists all", ""}
 		if diff := cmp.Diff(want, lines[20:]); diff != "" {
 			t.Errorf("the last lines (-want +got):\n%s", diff)
 		}
-		if lines := strings.Split(usersTable(t, many[:20]), "\n"); len(lines) != 22 ||
+		if lines := strings.Split(sortedTable(many[:20], shownUsers), "\n"); len(lines) != 22 ||
 			strings.Contains(lines[20], "more") {
 			t.Errorf("twenty users give %q", lines)
+		}
+		if lines := strings.Split(sortedTable(many, len(many)), "\n"); len(lines) != len(many)+2 {
+			t.Errorf("-o wide gives %q", lines)
 		}
 	})
 }
 
-func usersTable(t *testing.T, users []user) string {
-	t.Helper()
-	var out bytes.Buffer
-	if err := writeUsers(&out, users); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
+func sortedTable(users []user, shown int) string {
+	users = slices.Clone(users)
+	sortUsers(users)
+	return usersTable(users, shown)
 }
 
 func TestTheRefusalCountsWhoNeedsTheWebhook(t *testing.T) {

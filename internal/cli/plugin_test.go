@@ -17,17 +17,18 @@ func TestThePluginSaysWhatWasTyped(t *testing.T) {
 		"the help of a command": {
 			program: "/home/me/.krew/bin/kubectl-mtls_egress",
 			args:    []string{"render", "--help"},
-			want:    "  kubectl mtls-egress render -f deployment.yaml --explain\n",
+			want:    "  kubectl mtls-egress render -f examples/egress --explain\n",
 		},
 		"an unknown command": {
 			program: `kubectl-mtls_egress.exe`,
 			args:    []string{"destroy"},
-			want:    `kubectl mtls-egress has no command "destroy"; see kubectl mtls-egress --help`,
+			want: `kubectl mtls-egress has no command "destroy"` +
+				"\nUsage: kubectl mtls-egress COMMAND\nSee kubectl mtls-egress --help",
 		},
 		"without kubectl": {
 			program: "/usr/local/bin/mtls-egress-webhook",
 			args:    []string{"render", "--help"},
-			want:    "  mtls-egress-webhook render -f deployment.yaml --explain\n",
+			want:    "  mtls-egress-webhook render -f examples/egress --explain\n",
 		},
 	}
 	for sentence, test := range tests {

@@ -37,7 +37,7 @@ func (f *policyFlags) addFlags(set *pflag.FlagSet) {
 			"The others are those that running Pods still use.")
 	set.StringSliceVar(&f.allowedEndpoints, "allowed-endpoints", nil,
 		"The names of the cluster that spec.endpoints of EgressTargets may have, for example "+
-			"egress-gateway.istio-egress.svc.cluster.local. The patterns are those of --allowed-targets, and IP "+
+			"gateway.egress.svc.cluster.local. The patterns are those of --allowed-targets, and IP "+
 			"addresses. Where a namespace may not reach every host, relays outside the cluster need an entry too.")
 }
 

@@ -36,22 +36,28 @@ type renderFlags struct {
 func newRenderCommand() *cobra.Command {
 	flags := &renderFlags{}
 	cmd := &cobra.Command{
-		Use:   "render (-f FILE|DIR|- | -k DIR) [flags]",
-		Short: "Show the results of admission and the controller without a cluster",
-		Long: `Render reads manifests as kubectl does. It prints them after admission, then the Pods of annotated
-workloads as PodTemplates, then the Istio objects of their targets as the controller would write
-them. A target that the controller would close is printed closed. Render takes EgressTargets,
-Secrets and Namespaces among the manifests into account. Documents without a target pass through
+		Use:   "render (-f FILE | -k DIR) [flags]",
+		Short: "Show what admission and the controller make of manifests",
+		Long: `Render reads manifests as kubectl does. It prints them after admission, then the
+Pods of annotated workloads as PodTemplates, then the Istio objects of their
+targets as the controller would write them. A target that the controller would
+close is printed closed. Render takes EgressTargets, Secrets and Namespaces
+among the manifests into account. Documents without a target pass through
 unchanged and in order.
 
-Exit codes: 0 done; 1 rejected by a rule, with all problems on standard error and nothing on
-standard output; 2 invalid command line or input. Warnings and explanations go to standard error.`,
+Exit codes: 0 done; 1 rejected by a rule, with all problems on standard error
+and nothing on standard output; 2 invalid command line or input. Warnings and
+explanations go to standard error.`,
 		Example: `  # What would admission and the controller do with these?
-  mtls-egress-webhook render -f deployment.yaml --explain
+  mtls-egress-webhook render -f examples/egress --explain
+
+  # Only the Istio objects
+  mtls-egress-webhook render -f . --show objects
 
   # As a Helm post-renderer in front of a cluster that has the webhook
-  helm template shop ./chart | mtls-egress-webhook render -f - --show manifests`,
-		Args: arguments(cobra.NoArgs),
+  helm template shop ./chart \
+    | mtls-egress-webhook render -f - --show manifests`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			collectLess()
 			return runRender(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr(), flags, time.Now())
@@ -64,7 +70,7 @@ standard output; 2 invalid command line or input. Warnings and explanations go t
 	set.StringVarP(&flags.Kustomize, "kustomize", "k", "", "a kustomization directory, instead of -f")
 	set.StringVarP(&flags.namespace, "namespace", "n", "",
 		"the namespace of manifests without one (default: their objects have none either)")
-	set.StringVarP(&flags.output, "output", "o", "yaml", "yaml, or json (one List)")
+	addOutput(cmd, &flags.output, outputYAML, "json (one List)")
 	set.StringSliceVar(&flags.show, "show", []string{showManifests, showPods, showObjects},
 		"the parts to print: manifests, pods, objects")
 	set.BoolVar(&flags.explain, "explain", false,
@@ -83,9 +89,6 @@ func (f *renderFlags) validate() error {
 	}
 	if len(f.Filenames) > 0 && f.Kustomize != "" {
 		problems = append(problems, errors.New("-f and -k are mutually exclusive"))
-	}
-	if f.output != "yaml" && f.output != "json" {
-		problems = append(problems, fmt.Errorf("-o %s: the output is yaml or json", f.output))
 	}
 	for _, part := range f.show {
 		if !slices.Contains([]string{showManifests, showPods, showObjects}, part) {
@@ -108,7 +111,7 @@ func (e refusedError) Error() string {
 
 func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now time.Time) error {
 	if err := flags.validate(); err != nil {
-		return usageError(err)
+		return err
 	}
 	cluster, wrong := flags.policy.cluster()
 	workloads, err := flags.workloads.kinds()
@@ -116,23 +119,23 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 		wrong = append(wrong, err)
 	}
 	if len(wrong) > 0 {
-		return usageError(errors.Join(wrong...))
+		return errors.Join(wrong...)
 	}
 	documents, err := readDocuments(in, flags.FilenameOptions)
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	rendered, problems := manifests.Render(documents, manifests.Options{
 		Namespace: flags.namespace, RootNamespace: flags.rootNamespace, Workloads: workloads, Policy: cluster, Now: now,
 	})
 	if len(problems) > 0 {
-		return refusedError(problems)
+		return notFine(refusedError(problems))
 	}
 	encoded, err := encode(selected(rendered, flags.show), flags.output)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(diagnostics, remarks(rendered, flags.explain)); err != nil {
+	if err := writeNotes(diagnostics, remarks(rendered, flags.explain)); err != nil {
 		return err
 	}
 	_, err = out.Write(encoded)
@@ -168,7 +171,7 @@ func selected(rendered *manifests.Output, show []string) []map[string]any {
 
 // encode encodes objects as YAML documents or, like kubectl, as one JSON List.
 func encode(objects []map[string]any, format string) ([]byte, error) {
-	if format == "json" {
+	if format == outputJSON {
 		list := map[string]any{"apiVersion": "v1", "kind": "List", "items": objects}
 		if objects == nil {
 			list["items"] = []any{}

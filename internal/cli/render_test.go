@@ -82,13 +82,18 @@ func TestRenderExitCodes(t *testing.T) {
 		},
 		"all wrong flags at once": {
 			"",
-			[]string{"-o", "xml", "--show", "x"},
+			[]string{"--show", "x"},
 			2,
-			"no input: pass -f FILE|DIR|- or -k DIR\n-o xml: the output is yaml or json\n--show x: the parts are " +
-				"manifests, pods and objects",
+			"no input: pass -f FILE|DIR|- or -k DIR\n--show x: the parts are manifests, pods and objects",
 		},
-		"an unknown flag": {"", []string{"--filenames", "x"}, 2, "unknown flag: --filenames"},
-		"an argument":     {"", []string{"file.yaml"}, 2, "unknown command"},
+		"an unknown flag": {
+			"", []string{"--filenames", "x"}, 2,
+			"mtls-egress-webhook render has no flag --filenames; did you mean --filename?",
+		},
+		"an argument": {
+			"", []string{"file.yaml"}, 2,
+			`takes no arguments: remove "file.yaml", or write -f file.yaml to read it`,
+		},
 		"a file that isn't there": {
 			"",
 			[]string{"-f", "missing.yaml"},

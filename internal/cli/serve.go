@@ -21,18 +21,14 @@ import (
 	"mtls.egress/webhook/internal/mesh"
 )
 
-// helpColumns is the width of the help output. It is fixed, so that files and tests match
-// terminals.
-const helpColumns = 120
-
 func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one of the two servers: the webhook or the controller",
-		Long: `Run the webhook, which serves admission requests, or the controller, which programs targets. Each
-runs without the other, in the cluster with the chart's service account or outside with a
-kubeconfig. Both need the EgressTarget CRD.`,
-		Args: arguments(noSuchCommand),
+		Long: `Run the webhook, which serves admission requests, or the controller, which
+programs targets. Each runs without the other, in the cluster with the chart's
+service account or outside with a kubeconfig. Both need the EgressTarget CRD.`,
+		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newServeWebhookCommand(), newServeControllerCommand())
@@ -52,10 +48,10 @@ type server interface {
 // serverCommand adds the flags of s to cmd, and makes cmd run s.
 func serverCommand(cmd *cobra.Command, s server, logs *logOptions) *cobra.Command {
 	groups := s.flags()
-	cmd.Args = arguments(cobra.NoArgs)
+	cmd.Args = noArguments
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := s.validate(); err != nil {
-			return usageError(err)
+			return err
 		}
 		log := logs.install(cmd.ErrOrStderr())
 		log.Info("Starting", "version", ownVersion(), "flags", flagValues(cmd.Flags()))
@@ -171,7 +167,7 @@ func (f *processFlags) validate(usedPorts map[int]string) []error {
 func (f *processFlags) process(log logr.Logger) (app.Process, error) {
 	config, err := restConfig(f.kubeconfig, f.context)
 	if err != nil {
-		return app.Process{}, usageError(err)
+		return app.Process{}, err
 	}
 	config.UserAgent = name + "/" + ownVersion()
 	cluster, wrong := f.policy.cluster()

@@ -20,13 +20,14 @@ func newServeControllerCommand() *cobra.Command {
 	return serverCommand(&cobra.Command{
 		Use:   "controller [flags]",
 		Short: "Program targets",
-		Long: `Program targets: generate the Istio objects of each EgressTarget, check its credentials, and write
-its status. Only the leader does so. A replica that loses its Lease exits and must be restarted. The
-controller runs without the webhook. If Istio's CRDs are missing, the condition Programmed of each
-EgressTarget reports it.
+		Long: `Program targets: generate the Istio objects of each EgressTarget, check its
+credentials, and write its status. Only the leader does so. A replica that loses
+its Lease exits and must be restarted. The controller runs without the webhook.
+If Istio's CRDs are missing, the condition Programmed of each EgressTarget
+reports it.
 
-On SIGTERM or SIGINT, the controller finishes running reconciliations and releases the Lease. A
-second signal ends the process immediately.`,
+On SIGTERM or SIGINT, the controller finishes running reconciliations and
+releases the Lease. A second signal ends the process immediately.`,
 	}, options, &options.log)
 }
 
@@ -119,7 +120,7 @@ func (o *controllerOptions) run(log logr.Logger) error {
 	}
 	kinds, err := o.workloads.kinds()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	return app.Controller{
 		Process:        process,

@@ -23,13 +23,13 @@ func newServeWebhookCommand() *cobra.Command {
 	return serverCommand(&cobra.Command{
 		Use:   "webhook [flags]",
 		Short: "Serve admission requests",
-		Long: `Serve admission requests: inject Pods with a target, and propagate the annotations of workloads to
-their Pod templates. Every replica serves. The webhook runs without Istio and without the
-controller.
+		Long: `Serve admission requests: inject Pods with a target, and propagate the
+annotations of workloads to their Pod templates. Every replica serves. The
+webhook runs without Istio and without the controller.
 
-On SIGTERM or SIGINT, /readyz fails immediately. The webhook serves new admission requests for the
-time of --shutdown-delay, and then finishes in-flight requests. A second signal ends the process
-immediately.`,
+On SIGTERM or SIGINT, /readyz fails immediately. The webhook serves new
+admission requests for the time of --shutdown-delay, and then finishes in-flight
+requests. A second signal ends the process immediately.`,
 	}, options, &options.log)
 }
 
@@ -153,11 +153,11 @@ func (o *webhookOptions) run(log logr.Logger) error {
 	}
 	clients, err := o.clientCA(log.WithName("webhook"))
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	kinds, err := o.workloads.kinds()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	return app.Webhook{
 		Process:          process,

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,44 +31,39 @@ type statusFlags struct {
 	output        string
 }
 
-const outputWide = "wide"
-
 func newStatusCommand() *cobra.Command {
 	flags := &statusFlags{}
 	cmd := &cobra.Command{
 		Use:   "status [-n NAMESPACE | -A] [flags]",
 		Short: "List targets and the workloads that ask for them",
-		Long: `Print one line for each target and one for each workload that asks for one. The lines of targets have
-what kubectl get egresstargets shows, and which of the Pods that ask were injected. The lines of
-workloads have their targets, and how many of their Pods were injected, have a sidecar and are ready.
-A Pod that asks and was not injected calls in plain text, or not at all: explain says why.
+		Long: `Print one line for each target and one for each workload that asks for one. The
+lines of targets have what kubectl get egresstargets shows, and which of the
+Pods that ask were injected. The lines of workloads have their targets, and how
+many of their Pods were injected, have a sidecar and are ready. A Pod that asks
+and was not injected calls in plain text, or not at all: explain says why.
 
 The command needs get and list of EgressTargets and Pods. It changes nothing.
 
-Exit codes: 0 all targets are ready and all Pods that ask are injected; 1 some aren't; 2 invalid
-command line, or the cluster could not be read.`,
+Exit codes: 0 all targets are ready and all Pods that ask are injected; 1 some
+aren't; 2 invalid command line, or the cluster could not be read.`,
 		Example: `  mtls-egress-webhook status -n project
 
   mtls-egress-webhook status -A -o wide`,
-		Args: arguments(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStatus(cmd.Context(), cmd.OutOrStdout(), flags, time.Now())
+			return runStatus(cmd.Context(), cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr()), flags, time.Now())
 		},
 	}
 	flags.add(cmd)
 	set := cmd.Flags()
 	set.StringVarP(&flags.namespace, "namespace", "n", "", "the namespace (default: that of the kubeconfig context)")
 	set.BoolVarP(&flags.allNamespaces, "all-namespaces", "A", false, "list all namespaces")
-	set.StringVarP(&flags.output, "output", "o", outputText, "text, wide or json")
+	addOutput(cmd, &flags.output, outputText, "wide (with messages and Istio versions)", outputYAML, outputJSON)
 	return cmd
 }
 
 func (f *statusFlags) validate() error {
 	var problems []error
-	if !slices.Contains([]string{outputText, outputWide, outputJSON}, f.output) {
-		problems = append(problems, fmt.Errorf("-o %s: the output is %s, %s or %s",
-			printable(f.output), outputText, outputWide, outputJSON))
-	}
 	if f.namespace != "" && f.allNamespaces {
 		problems = append(problems, errors.New("--namespace and --all-namespaces can't both be set"))
 	}
@@ -115,9 +109,9 @@ type survey struct {
 	Workloads []workloadLine `json:"workloads"`
 }
 
-func runStatus(ctx context.Context, out io.Writer, flags *statusFlags, now time.Time) error {
+func runStatus(ctx context.Context, out io.Writer, shown progress, flags *statusFlags, now time.Time) error {
 	if err := flags.validate(); err != nil {
-		return usageError(err)
+		return err
 	}
 	c, err := flags.client(usersTimeout, corev1.AddToScheme, v1alpha1.AddToScheme)
 	if err != nil {
@@ -128,14 +122,16 @@ func runStatus(ctx context.Context, out io.Writer, flags *statusFlags, now time.
 		namespace := flags.namespace
 		if namespace == "" {
 			if namespace, _, err = clientConfig(flags.kubeconfig, flags.context).Namespace(); err != nil {
-				return usageError(err)
+				return err
 			}
 		}
 		within = append(within, client.InNamespace(namespace))
 	}
+	done := shown.wait("reading the EgressTargets and Pods")
 	found, err := readSurvey(ctx, c, within)
+	done()
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	if err := found.write(out, flags, now); err != nil {
 		return err
@@ -287,20 +283,22 @@ func (s survey) err() error {
 	if targets == 0 && pods == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s not ready, %s not injected; run mtls-egress-webhook explain for one of them",
-		counted(targets, "target"), counted(pods, "Pod"))
+	return notFine(fmt.Errorf("%s not ready, %s not injected; run mtls-egress-webhook explain for one of them",
+		egress.Counted(targets, "target"), egress.Counted(pods, "Pod")))
 }
 
+// write prints the survey.
 func (s survey) write(out io.Writer, flags *statusFlags, now time.Time) error {
-	if flags.output == outputJSON {
-		encoded, err := json.MarshalIndent(s, "", "    ")
-		if err != nil {
-			return err
-		}
-		_, err = out.Write(append(printableJSON(encoded), '\n'))
+	encoded, err := encodeResult(s, flags.output, func() string { return s.text(flags.output == outputWide, now) })
+	if err != nil {
 		return err
 	}
-	wide := flags.output == outputWide
+	_, err = out.Write(encoded)
+	return err
+}
+
+// text returns the two tables.
+func (s survey) text(wide bool, now time.Time) string {
 	targets := [][]string{{"NAMESPACE", "TARGET", "READY", "REASON", "SECRET", "EXPIRES", "INJECTED", "WORKLOADS"}}
 	workloads := [][]string{{"NAMESPACE", "WORKLOAD", "TARGETS", "INJECTED", "SIDECARS", "READY"}}
 	if wide {
@@ -326,7 +324,7 @@ func (s survey) write(out io.Writer, flags *statusFlags, now time.Time) error {
 		}
 		workloads = append(workloads, row)
 	}
-	return errors.Join(writeTable(out, targets), writeTable(out, [][]string{nil}), writeTable(out, workloads))
+	return table(targets) + "\n" + table(workloads)
 }
 
 // expiry formats the days until the first certificate expires.
@@ -346,16 +344,17 @@ func listed(texts []string) string {
 	return strings.Join(texts, ",")
 }
 
-// writeTable writes rows in columns. Text from the cluster can't change the terminal.
-func writeTable(out io.Writer, rows [][]string) error {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+// table returns rows in columns. Text from the cluster can't change the terminal.
+func table(rows [][]string) string {
+	var text strings.Builder
+	columns := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
 		for n := range row {
 			row[n] = egress.Printable(row[n])
 		}
-		if _, err := fmt.Fprintln(table, strings.Join(row, "\t")); err != nil {
-			return err
-		}
+		// A strings.Builder takes everything.
+		_, _ = fmt.Fprintln(columns, strings.Join(row, "\t"))
 	}
-	return table.Flush()
+	_ = columns.Flush()
+	return text.String()
 }

@@ -80,7 +80,7 @@ func surveyed(t *testing.T) survey {
 
 func TestStatus(t *testing.T) {
 	now := time.Date(2026, time.November, 30, 12, 0, 0, 0, time.UTC)
-	for _, output := range []string{outputText, outputWide, outputJSON} {
+	for _, output := range []string{outputText, outputWide, outputYAML, outputJSON} {
 		t.Run(output, func(t *testing.T) {
 			var out bytes.Buffer
 			found := surveyed(t)
@@ -88,7 +88,7 @@ func TestStatus(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden.Compare(t, filepath.Join("..", "..", "test", "testdata", "cli", "status-"+output+".txt"), out.Bytes())
-			if err := found.err(); err == nil || ExitCode(err) != ExitFailed {
+			if err := found.err(); err == nil || ExitCode(err) != ExitNotFine {
 				t.Errorf("error %v, exit code %d", err, ExitCode(err))
 			}
 		})

@@ -38,23 +38,27 @@ func newUninstallCheckCommand() *cobra.Command {
 	connection := &connectionFlags{}
 	deleteTargets := false
 	workloads := &workloadFlag{}
+	output := ""
 	cmd := &cobra.Command{
 		Use:   "uninstall-check [flags]",
 		Short: "Fail if anything in the cluster needs the webhook",
-		Long: `Check all namespaces for injected Pods and for workloads with a target, and fail if there are any.
-Without the webhook and its policies, the next Pod of such a workload would call in plain text. The
-chart runs this command before helm uninstall removes anything.
+		Long: `Check all namespaces for injected Pods and for workloads with a target, and fail
+if there are any. Without the webhook and its policies, the next Pod of such a
+workload would call in plain text. The chart runs this command before helm
+uninstall removes anything.
 
-The command checks Pods with the label mtls.egress/injected, and workloads of the kinds that the
-cluster has. Other kinds that create Pods are covered by their Pods.
+The command checks Pods with the label mtls.egress/injected, and workloads of
+the kinds that the cluster has. Other kinds that create Pods are covered by
+their Pods.
 
-Exit codes: 0 nothing needs the webhook; 1 something does, listed on standard error, or the cluster
-could not be read; 2 invalid command line or kubeconfig.`,
-		Args: arguments(cobra.NoArgs),
+Exit codes: 0 nothing needs the webhook; 1 something does; 2 invalid command
+line or kubeconfig, or the cluster could not be read or changed.`,
+		Example: `  mtls-egress-webhook uninstall-check -o wide`,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			kinds, err := workloads.kinds()
 			if err != nil {
-				return usageError(err)
+				return err
 			}
 			c, err := connection.client(usersTimeout, corev1.AddToScheme, v1alpha1.AddToScheme)
 			if err != nil {
@@ -62,11 +66,13 @@ could not be read; 2 invalid command line or kubeconfig.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
-			if err := checkUninstall(ctx, c, kinds, cmd.OutOrStdout(), cmd.ErrOrStderr()); err != nil || !deleteTargets {
+			err = checkUninstall(ctx, c, kinds, output, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err != nil || !deleteTargets {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(ctx, defaultCleanupTimeout)
 			defer cancel()
+			defer newProgress(cmd.ErrOrStderr()).wait("waiting until all EgressTargets are deleted")()
 			return deleteAllTargets(ctx, c)
 		},
 	}
@@ -75,20 +81,40 @@ could not be read; 2 invalid command line or kubeconfig.`,
 	cmd.Flags().BoolVar(&deleteTargets, "delete-targets", false,
 		"if nothing needs the webhook, delete all EgressTargets and wait until the controller has removed their "+
 			"objects; for crds.keep: false in the chart")
+	addOutput(cmd, &output, outputText, "wide (all rows)", outputYAML, outputJSON)
 	return cmd
 }
 
 // checkUninstall returns an error if anything needs the webhook, or if it can't find out.
-func checkUninstall(ctx context.Context, c client.Client, kinds workload.Kinds, stdout, stderr io.Writer) error {
+func checkUninstall(
+	ctx context.Context, c client.Client, kinds workload.Kinds, output string, stdout, stderr io.Writer,
+) error {
 	users, err := findUsers(ctx, c, kinds)
 	if err != nil {
 		return err
 	}
-	if err := inUse(users); err != nil {
-		return errors.Join(writeUsers(stderr, users), err)
+	sortUsers(users)
+	shown := shownUsers
+	if output == outputWide {
+		shown = len(users)
 	}
-	_, err = fmt.Fprintln(stdout, "nothing in the cluster needs the webhook")
-	return err
+	encoded, err := encodeResult(userLines(users), output, func() string {
+		if len(users) == 0 {
+			return "nothing in the cluster needs the webhook\n"
+		}
+		return usersTable(users, shown)
+	})
+	if err != nil {
+		return err
+	}
+	// In a Job, the table belongs to the error.
+	if isTable := output == outputText || output == outputWide; isTable && len(users) > 0 {
+		stdout = stderr
+	}
+	if _, err := stdout.Write(encoded); err != nil {
+		return err
+	}
+	return notFine(inUse(users))
 }
 
 // deleteAllTargets deletes all EgressTargets and waits until the running controller has removed

@@ -38,21 +38,23 @@ func newUninstallCleanupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall-cleanup [flags]",
 		Short: "Delete the controller's objects after uninstalling it",
-		Long: `Delete the EgressTargets that the controller created, and the Istio objects and the finalizer of all
-EgressTargets. EgressTargets that users created remain, without finalizer and status. The chart runs
-this command after helm uninstall has removed the controller. After helm uninstall --no-hooks, run
-it yourself. While the release is installed, its policies reject these changes.
+		Long: `Delete the EgressTargets that the controller created, and the Istio objects and
+the finalizer of all EgressTargets. EgressTargets that users created remain,
+without finalizer and status. The chart runs this command after helm uninstall
+has removed the controller. After helm uninstall --no-hooks, run it yourself.
+While the release is installed, its policies reject these changes.
 
-The command skips namespaces in which a Pod uses a target, because the Pod's calls still need the
-programmed objects. Run it again after the Pods are gone.
+The command skips namespaces in which a Pod uses a target, because the Pod's
+calls still need the programmed objects. Run it again after the Pods are gone.
 
-Exit codes: 0 done, with a list of what is left; 1 something could not be deleted, or the cluster
-could not be read; 2 invalid command line or kubeconfig.`,
-		Args: arguments(cobra.NoArgs),
+Exit codes: 0 done, with a list of what is left; 2 invalid command line or
+kubeconfig, or something could not be read or deleted.`,
+		Example: `  mtls-egress-webhook uninstall-cleanup`,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secrets, err := namedSecrets(secretNames)
 			if err != nil {
-				return usageError(err)
+				return err
 			}
 			config, err := connection.config(usersTimeout)
 			if err != nil {

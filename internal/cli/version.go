@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"io"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -19,16 +21,42 @@ var version string
 var commit string
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version, the commit and the Go release it was built with",
-		Args:  arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), name, describeBuild(version, commit, info))
-			return err
-		},
+	output := ""
+	cmd := &cobra.Command{
+		Use:   "version [flags]",
+		Short: "Print the version, the commit and the Go release",
+		Long: `Print the version of this program, the commit that it was built from, the
+release of Go, and the platform.`,
+		Example: `  mtls-egress-webhook version
+  mtls-egress-webhook version -o json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return writeVersion(cmd.OutOrStdout(), output) },
 	}
+	addOutput(cmd, &output, outputText, outputYAML, outputJSON)
+	return cmd
+}
+
+func writeVersion(out io.Writer, output string) error {
+	info, _ := debug.ReadBuildInfo()
+	built := buildOf(version, commit, info)
+	encoded, err := encodeResult(built, output, func() string { return name + " " + built.String() + "\n" })
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(encoded)
+	return err
+}
+
+// build describes the build of this program.
+type build struct {
+	// Version is the release version, such as v1.2.3, or (devel).
+	Version string `json:"version"`
+	// Commit is "" if it isn't known.
+	Commit string `json:"commit,omitempty"`
+	// GoVersion is the release of Go, such as go1.26.0, or "" if it isn't known.
+	GoVersion string `json:"goVersion,omitempty"`
+	// Platform is the operating system and the architecture, such as linux/amd64.
+	Platform string `json:"platform"`
 }
 
 // buildVersion returns the released version, or else the version that the Go toolchain recorded, or
@@ -44,26 +72,36 @@ func buildVersion(released string, info *debug.BuildInfo) string {
 	}
 }
 
-// describeBuild returns the version, followed by the commit and the Go release in parentheses if
-// known.
-func describeBuild(released, commit string, info *debug.BuildInfo) string {
-	text := buildVersion(released, info)
-	if info == nil {
-		return text
+// buildOf returns what is known of the build.
+func buildOf(released, commit string, info *debug.BuildInfo) build {
+	built := build{
+		Version: buildVersion(released, info), Commit: commit, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
+	if info == nil {
+		return built
+	}
+	built.GoVersion = info.GoVersion
 	settings := map[string]string{}
 	for _, setting := range info.Settings {
 		settings[setting.Key] = setting.Value
 	}
-	details := info.GoVersion
 	if commit == "" {
-		commit = settings["vcs.revision"]
-		if commit != "" && settings["vcs.modified"] == "true" {
-			commit += " with changes"
+		built.Commit = settings["vcs.revision"]
+		if built.Commit != "" && settings["vcs.modified"] == "true" {
+			built.Commit += " with changes"
 		}
 	}
-	if commit != "" {
-		details = "commit " + commit + ", " + details
+	return built
+}
+
+// String returns the version, followed by the commit and the Go release in parentheses if known.
+func (b build) String() string {
+	details := b.GoVersion
+	if b.Commit != "" && details != "" {
+		details = "commit " + b.Commit + ", " + details
 	}
-	return fmt.Sprintf("%s (%s)", text, details)
+	if details == "" {
+		return b.Version
+	}
+	return fmt.Sprintf("%s (%s)", b.Version, details)
 }

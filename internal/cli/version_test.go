@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"encoding/json"
 	"runtime/debug"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestVersionSaysWhatIsKnown(t *testing.T) {
@@ -45,9 +49,29 @@ func TestVersionSaysWhatIsKnown(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := describeBuild(test.released, test.commit, test.info); got != test.want {
+			if got := buildOf(test.released, test.commit, test.info).String(); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestVersionIsPrintedInTwoWays(t *testing.T) {
+	ofCommand, _, err := execute("version")
+	ofFlag, _, flagErr := execute("--version")
+	if err != nil || flagErr != nil || ofCommand != ofFlag || !strings.HasPrefix(ofFlag, name+" ") {
+		t.Errorf("version: %q, %v; --version: %q, %v", ofCommand, err, ofFlag, flagErr)
+	}
+	encoded, _, err := execute("version", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got build
+	if err := json.Unmarshal([]byte(encoded), &got); err != nil {
+		t.Fatal(err)
+	}
+	info, _ := debug.ReadBuildInfo()
+	if diff := cmp.Diff(buildOf(version, commit, info), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

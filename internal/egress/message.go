@@ -41,6 +41,15 @@ func Printable(text string) string {
 	}, text)
 }
 
+// Counted returns a number with its noun, which is in the plural unless there is one: "1 Pod" and
+// "2 Pods". The plural of noun ends in s.
+func Counted[N int | int32 | uint64](number N, noun string) string {
+	if number == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", number, noun)
+}
+
 // quotedExcerpt returns Excerpt in quotes for use within a sentence. It escapes control characters,
 // so none reaches a terminal or a log.
 func quotedExcerpt(text string) string {

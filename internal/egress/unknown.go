@@ -38,18 +38,23 @@ func unknownAnnotations(annotations map[string]string) []UnknownAnnotation {
 const maxDistance = 4
 
 func suggestion(key string) string {
-	if near := nearest(key, userAnnotations()); editDistance(key, near) <= maxDistance {
+	if near := Nearest(key, userAnnotations(), maxDistance); near != "" {
 		return "did you mean " + near + "?"
 	}
 	return fmt.Sprintf("the annotations are %s; set everything else in the EgressTarget",
 		strings.Join(userAnnotations(), " and "))
 }
 
-// nearest returns the candidate with the smallest edit distance to name, the first of several.
-func nearest(name string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int {
-		return editDistance(name, a) - editDistance(name, b)
-	})
+// Nearest returns the candidate that differs least from name, the first of several, or "" if all
+// have another edit distance than 1 to most.
+func Nearest(name string, candidates []string, most int) string {
+	nearest, least := "", most+1
+	for _, candidate := range candidates {
+		if distance := editDistance(name, candidate); distance > 0 && distance < least {
+			nearest, least = candidate, distance
+		}
+	}
+	return nearest
 }
 
 // editDistance returns the Levenshtein distance of a and b in bytes.

@@ -153,33 +153,7 @@ func (f *Facts) lookalike() (key, place string) {
 // nearest returns the text among others that differs from text in at most two characters, or "".
 func nearest(text string, others []string) string {
 	const most = 2
-	for _, other := range others {
-		if other != text && distance(text, other) <= most {
-			return other
-		}
-	}
-	return ""
-}
-
-// distance returns the number of bytes to insert, delete or replace (Levenshtein).
-func distance(a, b string) int {
-	before := make([]int, len(b)+1)
-	for n := range before {
-		before[n] = n
-	}
-	for i := range len(a) {
-		now := make([]int, len(b)+1)
-		now[0] = i + 1
-		for j := range len(b) {
-			replace := before[j]
-			if a[i] != b[j] {
-				replace++
-			}
-			now[j+1] = min(replace, before[j+1]+1, now[j]+1)
-		}
-		before = now
-	}
-	return before[len(b)]
+	return egress.Nearest(text, others, most)
 }
 
 func lower(kind string) string { return strings.ToLower(kind) }

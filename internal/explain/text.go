@@ -4,44 +4,31 @@ import (
 	"fmt"
 	"strings"
 
+	"mtls.egress/webhook/internal/color"
 	"mtls.egress/webhook/internal/egress"
 )
 
-// ANSI escape sequences for colors.
-const (
-	green  = "\x1b[32m"
-	red    = "\x1b[31m"
-	yellow = "\x1b[33m"
-	bold   = "\x1b[1m"
-	reset  = "\x1b[0m"
-)
-
 // Text formats the report for people. Text from the cluster can't change the terminal.
-func (r *Report) Text(color bool) string {
-	paint := func(code, text string) string {
-		if !color {
-			return text
-		}
-		return code + text + reset
-	}
+func (r *Report) Text(colored bool) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s\n", paint(bold, egress.Printable(r.title())))
+	fmt.Fprintf(&text, "%s\n", color.Bold.Paint(colored, egress.Printable(r.title())))
 	for _, s := range r.Steps {
 		mark := map[State]string{
-			OK: paint(green, "✓"), Failed: paint(red, "✗"), Unknown: paint(yellow, "?"), Skipped: "-",
+			OK: color.Green.Paint(colored, "✓"), Failed: color.Red.Paint(colored, "✗"),
+			Unknown: color.Yellow.Paint(colored, "?"), Skipped: "-",
 		}[s.State]
 		fmt.Fprintf(&text, "  %s %-12s  %s\n", mark, s.ID, egress.Printable(s.line()))
 	}
 	text.WriteString("\n")
 	writeResult(&text, r.Result, func(cause string) string {
 		if r.Found() {
-			return paint(red, cause)
+			return color.Red.Paint(colored, cause)
 		}
-		return paint(green, cause)
+		return color.Green.Paint(colored, cause)
 	})
 	for _, also := range r.Also {
 		text.WriteString("\nalso ")
-		writeResult(&text, also, func(cause string) string { return paint(red, cause) })
+		writeResult(&text, also, func(cause string) string { return color.Red.Paint(colored, cause) })
 	}
 	return text.String()
 }

@@ -187,9 +187,9 @@ func (p Plan) ready(credentialValid, programmed, conflicted Condition) Condition
 	case conflicted.isTrue():
 		return False(conflicted.Reason, conflicted.Message)
 	case len(withoutSidecar) > 0:
-		return False(reasonNoSidecar, fmt.Sprintf("%d of %d Pods have no sidecar, so their calls are dropped: %s; enable "+
+		return False(reasonNoSidecar, fmt.Sprintf("no sidecar in %d of %s, so calls from there are dropped: %s; enable "+
 			"sidecar injection for the namespace (istio-injection: enabled, or istio.io/rev) and recreate the Pods",
-			len(withoutSidecar), len(p.facts.Demands), some(withoutSidecar)))
+			len(withoutSidecar), egress.Counted(len(p.facts.Demands), "Pod"), some(withoutSidecar)))
 	case verified != nil && verified.Status == metav1.ConditionFalse && !verify.Reason(verified.Reason).Answered():
 		// The Pods may reach what the controller doesn't.
 		return Unknown(verified.Reason, verified.Message)

@@ -11,6 +11,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Reason is the result of a handshake in one word. It is a valid reason of a Kubernetes condition.
@@ -274,8 +275,8 @@ func (o Observation) success() Outcome {
 func (o Observation) facts() string {
 	return fmt.Sprintf("%s; the server's certificate expires on %s (%s left), ours on %s (%s left)",
 		tls.VersionName(o.Version),
-		date(o.Server.NotAfter), count(o.Server.DaysLeft, "day"),
-		date(o.OursNotAfter), count(o.OursDaysLeft, "day"))
+		date(o.Server.NotAfter), egress.Counted(o.Server.DaysLeft, "day"),
+		date(o.OursNotAfter), egress.Counted(o.OursDaysLeft, "day"))
 }
 
 // remarks returns additional information about a server that refused, or that has an invalid

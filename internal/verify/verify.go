@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mtls.egress/webhook/internal/certs/credential"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Problems returns all problems of the chain that a server sends, as [Prober.Probe] does, for a
@@ -117,7 +118,7 @@ func distrust(chain []*x509.Certificate, err error) Problem {
 		fmt.Sprintf(
 			"the server's certificate (%s) does not chain to the expected CA: its issuer is %s, the server sends %s%s; ask "+
 				"the partner which CA signs the server's certificate, and store that CA where serverCA of the EgressTarget points",
-			subject(chain[0]), issuer(chain[0]), count(len(chain), "certificate"), why),
+			subject(chain[0]), issuer(chain[0]), egress.Counted(len(chain), "certificate"), why),
 	}
 }
 
@@ -200,13 +201,6 @@ func list(texts []string, none string) string {
 		joined += " and " + strconv.Itoa(more) + " more"
 	}
 	return joined
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
 }
 
 func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -59,8 +59,8 @@ func TestUninstall(t *testing.T) {
 		said, err := installed.check(t.Context(), t.TempDir(), "project", "nobody", "uninstall-check")
 		want := "error: listing the Pods in all namespaces: pods is forbidden: "
 		var exit *exec.ExitError
-		if !strings.HasPrefix(said, want) || !errors.As(err, &exit) || exit.ExitCode() != cli.ExitFailed {
-			t.Errorf("it ends with %v, want exit code %d; it says %q, want it to begin with %q", err, cli.ExitFailed, said, want)
+		if !strings.HasPrefix(said, want) || !errors.As(err, &exit) || exit.ExitCode() != cli.ExitUnable {
+			t.Errorf("it ends with %v, want exit code %d; it says %q, want it to begin with %q", err, cli.ExitUnable, said, want)
 		}
 	})
 

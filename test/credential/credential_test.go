@@ -68,7 +68,7 @@ func run(t *testing.T, stdin string, args ...string) (stdout, stderr string, cod
 func succeed(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	stdout, stderr, code := run(t, stdin, args...)
-	if code != cli.ExitDone || stderr != "" {
+	if code != cli.ExitFine || stderr != "" {
 		t.Fatalf("%s: exit code %d, standard error %q", strings.Join(args, " "), code, stderr)
 	}
 	return stdout
@@ -201,7 +201,7 @@ func TestImportOverwritesNoOtherCredential(t *testing.T) {
 	refuse := func(target, want string) {
 		t.Helper()
 		stdout, stderr, code := run(t, "", imported(target)...)
-		if code != cli.ExitFailed || stdout != "" || !strings.Contains(stderr, want) {
+		if code != cli.ExitNotFine || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, standard error %q, want %q", target, code, stderr, want)
 		}
 	}
@@ -255,29 +255,29 @@ func refusals(t *testing.T, server *apiserver.Server, reader, admin string) {
 		want string
 	}{
 		"a Secret that isn't there": {
-			[]string{"secret/none", "--kubeconfig", admin}, cli.ExitUsage, "the namespace project has no Secret none; set -n " +
+			[]string{"secret/none", "--kubeconfig", admin}, cli.ExitUnable, "the namespace project has no Secret none; set -n " +
 				"for another namespace",
 		},
 		"a namespace that isn't there": {
-			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUsage,
+			[]string{"secret/" + secret, "--kubeconfig", admin, "-n", "none"}, cli.ExitUnable,
 			"the namespace none has no Secret " + secret + "; set -n for another namespace",
 		},
 		"a Secret that the user may not read": {
-			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUsage,
+			[]string{"secret/other", "--kubeconfig", reader}, cli.ExitUnable,
 			"you are not allowed to get the Secret other in the namespace project: " + `secrets "other" is forbidden: User ` +
 				`"reader" cannot get resource "secrets" in API group "" in the namespace "project"`,
 		},
 		"a user whom the server doesn't know": {
-			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUsage,
+			[]string{"secret/" + secret, "--kubeconfig", nobody}, cli.ExitUnable,
 			"the API server " + host + " doesn't accept the credentials in the kubeconfig; log in again: Unauthorized",
 		},
 		"a server that isn't the one": {
-			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUsage,
+			[]string{"secret/" + secret, "--kubeconfig", impostor}, cli.ExitUnable,
 			"the API server " + host + " can't be reached: tls: failed to verify certificate: x509: " +
 				"certificate signed by unknown authority",
 		},
 		"a Secret that is no credential": {
-			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitFailed,
+			[]string{"secret/other", "--kubeconfig", admin}, cli.ExitNotFine,
 			`secret/other: the Secret has neither the keys "cert" and "key" (with the CA in "cacert") nor "tls.crt" and ` +
 				`"tls.key" (with the CA in "ca.crt"): rename its keys, or name the keys to use in spec.credential.keys of the ` +
 				`EgressTarget; the Secret has only the key "password"`,

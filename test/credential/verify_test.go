@@ -114,7 +114,7 @@ func TestVerifyReadsTheCluster(t *testing.T) {
 			verified: true, reason: "Verified",
 		},
 		"a Secret without CA, and the CAs of this machine": {
-			args: []string{"secret/without-ca", "--target", "api.partner.example"}, code: cli.ExitFailed,
+			args: []string{"secret/without-ca", "--target", "api.partner.example"}, code: cli.ExitNotFine,
 			reason: "ServerNotTrusted",
 		},
 		"an EgressTarget": {args: []string{"egt/api.partner.example"}, verified: true, reason: "Verified"},
@@ -122,17 +122,17 @@ func TestVerifyReadsTheCluster(t *testing.T) {
 			args: []string{"egt/bundle.partner.example"}, verified: true, reason: "Verified",
 		},
 		"an EgressTarget without CA, as the controller refuses it": {
-			args: []string{"egt/without.partner.example"}, code: cli.ExitFailed, reason: "ServerCAMissing",
+			args: []string{"egt/without.partner.example"}, code: cli.ExitNotFine, reason: "ServerCAMissing",
 		},
 		"an EgressTarget without Secret, as the controller reports it": {
-			args: []string{"egt/missing.partner.example"}, code: cli.ExitFailed, reason: "SecretMissing",
+			args: []string{"egt/missing.partner.example"}, code: cli.ExitNotFine, reason: "SecretMissing",
 		},
 		"an EgressTarget that isn't there": {
-			args: []string{"egt/none.partner.example"}, code: cli.ExitUsage,
+			args: []string{"egt/none.partner.example"}, code: cli.ExitUnable,
 			stderr: "the namespace project has no EgressTarget none.partner.example; set -n for another namespace",
 		},
 		"a Secret that isn't there": {
-			args: []string{"secret/none", "--target", "api.partner.example"}, code: cli.ExitUsage,
+			args: []string{"secret/none", "--target", "api.partner.example"}, code: cli.ExitUnable,
 			stderr: "the namespace project has no Secret none; set -n for another namespace",
 		},
 	}

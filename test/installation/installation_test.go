@@ -101,8 +101,8 @@ func TestReplicasAreReplacedOneByOneWithoutARefusedPodAndNothingIsLeft(t *testin
 func TestAStartThatFailsMidwayLeavesNothingAndSaysWhy(t *testing.T) {
 	tests := map[string]struct{ value, want string }{
 		"Helm refuses the values":     {"log.level=loud", "at '/log/level': value must be one of"},
-		"the webhook ends at once":    {"webhook.deployment.extraArgs={--no-such-flag}", "unknown flag: --no-such-flag"},
-		"the controller ends at once": {"controller.deployment.extraArgs={--no-such-flag}", "unknown flag: --no-such-flag"},
+		"the webhook ends at once":    {"webhook.deployment.extraArgs={--no-such-flag}", "has no flag --no-such-flag"},
+		"the controller ends at once": {"controller.deployment.extraArgs={--no-such-flag}", "has no flag --no-such-flag"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

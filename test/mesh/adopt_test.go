@@ -205,7 +205,7 @@ func TestAdoptGoesBackWhenCallsFail(t *testing.T) {
 	moreCalls(t, s, calling(t, s, ns, "shop"), url, 50)
 	out, err := adoptOutput(t, s, ns, host, "--apply")
 	t.Log(out)
-	if err == nil || !strings.Contains(err.Error(), "calls of the Pod shop-") ||
+	if err == nil || !strings.Contains(err.Error(), " of the Pod shop-") ||
 		!strings.Contains(err.Error(), "the steps before it are undone") {
 		t.Fatalf("%v, want failed calls", err)
 	}

@@ -30,7 +30,7 @@ func TestServeController(t *testing.T) {
 
 	first := c.controller(t)
 	first.start(t)
-	first.wantExit(t, 1)
+	first.wantExit(t, 2)
 	first.wantSaid(t, missingCRD)
 
 	// Nobody answers at this port: a Pod that is injected by hand gets past a webhook that may be
@@ -137,7 +137,7 @@ func (c *cluster) losesItsLease(t *testing.T, leader, other *process) {
 	leader.signal(t, syscall.SIGSTOP)
 	c.waitForLeader(t, holder, other)
 	leader.signal(t, syscall.SIGCONT)
-	leader.wantExit(t, 1)
+	leader.wantExit(t, 2)
 	leader.wantSaid(t, "error: leader election lost")
 }
 

@@ -21,7 +21,7 @@ func TestServeWebhook(t *testing.T) {
 	// The delay has room for what stopsInOrder asks of it, on a busy machine too.
 	first := c.webhook(t, "--shutdown-delay=15s", "--tls-dns-names=127.0.0.1")
 	first.start(t)
-	first.wantExit(t, 1)
+	first.wantExit(t, 2)
 	first.wantSaid(t, missingCRD)
 
 	c.installChart(t, first.webhook)
@@ -60,7 +60,7 @@ func TestServeWebhook(t *testing.T) {
 	hasty.signal(t, syscall.SIGTERM)
 	hasty.waitNotReady(t)
 	hasty.signal(t, syscall.SIGTERM)
-	hasty.wantExit(t, 1)
+	hasty.wantExit(t, 2)
 	hasty.wantSaid(t, "error: stopped by a second signal before all requests were finished")
 
 	c.webhookSeesNoSecrets(t)

@@ -100,7 +100,7 @@ func (a Authorities) review(now time.Time) []Finding {
 	}
 	return append(slices.Clip(findings), warning(ServerCAExpiresSoon,
 		"the CA of the server expires on %s (%s): %s; ask the partner for the current one", date(last.NotAfter),
-		identify(last), days(DaysLeft(last.NotAfter, now))))
+		identify(last), Validity(DaysLeft(last.NotAfter, now))))
 }
 
 // ReadServerCA parses the CA certificates of a server from a PEM or DER file. name is the name of

@@ -285,7 +285,7 @@ func TestPKCS12OfNSS(t *testing.T) {
 		"a byte changed in the outer layer": {content: changed(6), password: "changeit",
 			want: unreadable("the outer structure", "PFX)")},
 		"a newline behind it": {content: append(bytes.Clone(old), '\n'), password: "changeit",
-			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode"},
+			want: "the file has 1 extra byte at its end: it was changed in transit; download it again in binary mode"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bundle, err := credential.ReadPKCS12(test.content, test.password)

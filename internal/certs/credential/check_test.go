@@ -220,7 +220,7 @@ func TestJudge(t *testing.T) {
 	const displaced = `does not start a line; remove the text before it, including blanks and byte order ` +
 		`marks, or add a line break`
 	const unread = `, and the sidecar can't read it: save it as plain ASCII with line breaks`
-	damaged := `is damaged: 1 of its 1 PEM blocks cannot be decoded; a block needs its BEGIN and END lines and ` +
+	damaged := `is damaged: 1 of its 1 PEM block cannot be decoded; a block needs its BEGIN and END lines and ` +
 		`the line breaks in between`
 
 	tests := map[string]struct {

@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Severity is the effect of a finding on the use of a credential.
@@ -178,7 +179,7 @@ func reviewValidity(chain Chain, now time.Time) []Finding {
 		findings = append(
 			findings,
 			warning(ExpiresSoon, "the certificate expires on %s (%s): %s; request a new one now", date(leaf.NotAfter),
-				days(DaysLeft(leaf.NotAfter, now)), identify(leaf)),
+				Validity(DaysLeft(leaf.NotAfter, now)), identify(leaf)),
 		)
 	}
 	for i, certificate := range chain.Certificates[1:] {
@@ -210,15 +211,12 @@ func DaysLeft(notAfter, now time.Time) int {
 	return int(left / day)
 }
 
-func days(n int) string {
-	switch {
-	case n == 1:
-		return "1 day left"
-	case n < 0:
+// Validity returns the days left for a message: "1 day left", or "expired".
+func Validity(daysLeft int) string {
+	if daysLeft < 0 {
 		return "expired"
-	default:
-		return strconv.Itoa(n) + " days left"
 	}
+	return egress.Counted(daysLeft, "day") + " left"
 }
 
 func reviewNames(leaf *x509.Certificate) []Finding {

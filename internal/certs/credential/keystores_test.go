@@ -246,7 +246,7 @@ func reason(name, ours string) string {
 		{"sidecar doesn't support", noSidecar},
 		{"key agreement only", noSidecar},
 		{"in place of the name of its curve", noSidecar},
-		{"extra bytes", "OpenSSL ignores what follows the file"},
+		{"extra byte", "OpenSSL ignores what follows the file"},
 		{"no certificate matches", "OpenSSL doesn't compare the key with the certificates"},
 		{"x509: ", lazy},
 	} {

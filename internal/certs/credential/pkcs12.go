@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"mtls.egress/webhook/internal/certs/pfx"
+	"mtls.egress/webhook/internal/egress"
 )
 
 // Bundle is a private key with certificates, in any order.
@@ -89,8 +90,8 @@ func checkPKCS12(content []byte) ([]byte, error) {
 			"the file is truncated: its %d bytes end inside a value; download it again in binary mode", len(content))
 	case len(content) > end:
 		return nil, fmt.Errorf(
-			"the file has %d extra bytes at its end: it was changed in transit; download it again in binary mode",
-			len(content)-end)
+			"the file has %s at its end: it was changed in transit; download it again in binary mode",
+			egress.Counted(len(content)-end, "extra byte"))
 	}
 	return der, nil
 }

@@ -392,7 +392,7 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 		},
 		"a newline behind it": {
 			file: func(*testing.T) []byte { return append(slices.Clone(good), '\n') },
-			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode",
+			want: "the file has 1 extra byte at its end: it was changed in transit; download it again in binary mode",
 		},
 		"a damaged header": {
 			file: func(*testing.T) []byte { return damaged(8) },
@@ -410,7 +410,7 @@ func TestRefusesPKCS12ThatIsNotOne(t *testing.T) {
 			want: stopped(len(good) - 2),
 		},
 		"in BER, a newline behind it": {
-			want: "the file has 1 extra bytes at its end: it was changed in transit; download it again in binary mode",
+			want: "the file has 1 extra byte at its end: it was changed in transit; download it again in binary mode",
 			file: func(*testing.T) []byte {
 				return slices.Concat([]byte{0x30, 0x80}, good[4:], []byte{0, 0, '\n'})
 			},

@@ -8,6 +8,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+
+	"mtls.egress/webhook/internal/egress"
 )
 
 // MaxPartSize is the maximum size of a part of a credential in bytes. It is the limit of a whole
@@ -140,12 +142,12 @@ func readPEM(p part, value []byte, convert string) (blocks []*pem.Block, problem
 		return nil, fmt.Sprintf("%s is not PEM: %s", p, guess(value, convert))
 	case begun < all:
 		return nil, fmt.Sprintf(
-			"%s is damaged: the BEGIN line of %d of its %d PEM blocks does not start a line; remove the text before "+
-				"it, including blanks and byte order marks, or add a line break", p, all-begun, all)
+			"%s is damaged: the BEGIN line of %d of its %s does not start a line; remove the text before "+
+				"it, including blanks and byte order marks, or add a line break", p, all-begun, egress.Counted(all, "PEM block"))
 	case len(blocks) < begun:
 		return nil, fmt.Sprintf(
-			"%s is damaged: %d of its %d PEM blocks cannot be decoded; a block needs its BEGIN and END lines and "+
-				"the line breaks in between", p, begun-len(blocks), begun)
+			"%s is damaged: %d of its %s cannot be decoded; a block needs its BEGIN and END lines and "+
+				"the line breaks in between", p, begun-len(blocks), egress.Counted(begun, "PEM block"))
 	default:
 		return blocks, ""
 	}

@@ -5,10 +5,12 @@ import (
 	"io"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"mtls.egress/webhook/internal/check"
 )
 
-// finding is a finding in the format json. Fields are only added.
+// finding is a finding in the formats json and yaml. Fields are only added.
 type finding struct {
 	Rule      string `json:"rule"`
 	Name      string `json:"name"`
@@ -26,7 +28,20 @@ type finding struct {
 	Accepted  string `json:"accepted,omitempty"`
 }
 
-func writeJSON(out io.Writer, r Report) error {
+func writeJSON(out io.Writer, r Report) error { return encode(out, document(r)) }
+
+// writeYAML writes the same as writeJSON.
+func writeYAML(out io.Writer, r Report) error {
+	encoded, err := yaml.Marshal(document(r))
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(encoded)
+	return err
+}
+
+// document returns the report in the formats json and yaml.
+func document(r Report) map[string]any {
 	errors, warnings, accepted := r.count()
 	findings := make([]finding, len(r.Findings))
 	for n, f := range r.Findings {
@@ -40,13 +55,13 @@ func writeJSON(out io.Writer, r Report) error {
 			findings[n].Accepted = f.Accepted.Reason
 		}
 	}
-	return encode(out, map[string]any{
+	return map[string]any{
 		"findings": findings,
 		"summary": map[string]int{
 			"errors": errors, "warnings": warnings, "accepted": accepted, "objects": len(r.Objects), "files": r.Files,
 			"skipped": r.Skipped,
 		},
-	})
+	}
 }
 
 // issue is a finding in GitLab's format. https://docs.gitlab.com/ci/testing/code_quality/

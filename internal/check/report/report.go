@@ -35,8 +35,8 @@ type Writer func(io.Writer, Report) error
 // Formats returns the writers by the names of their formats.
 func Formats() map[string]Writer {
 	return map[string]Writer{
-		"text": writeText, "json": writeJSON, "sarif": writeSARIF, "junit": writeJUnit, "github": writeGitHub,
-		"gitlab": writeGitLab,
+		"text": writeText, "json": writeJSON, "yaml": writeYAML, "sarif": writeSARIF, "junit": writeJUnit,
+		"github": writeGitHub, "gitlab": writeGitLab,
 	}
 }
 

@@ -6,34 +6,21 @@ import (
 	"strings"
 
 	"mtls.egress/webhook/internal/check"
+	"mtls.egress/webhook/internal/color"
 	"mtls.egress/webhook/internal/egress"
-)
-
-// The escape sequences of colors: bold, red and yellow. https://no-color.org
-const (
-	bold   = "\x1b[1m"
-	red    = "\x1b[1;31m"
-	yellow = "\x1b[1;33m"
-	reset  = "\x1b[0m"
 )
 
 // writeText writes the findings as compilers do, so that editors find the lines.
 func writeText(out io.Writer, r Report) error {
 	var text strings.Builder
-	paint := func(color, text string) string {
-		if !r.Color {
-			return text
-		}
-		return color + text + reset
-	}
 	explained := map[string]bool{}
 	for _, finding := range r.open() {
-		color := yellow
+		severity := color.Yellow
 		if finding.Rule.Severity == check.Error {
-			color = red
+			severity = color.Red
 		}
-		fmt.Fprintf(&text, "%s: %s %s: %s\n", paint(bold, egress.Printable(place(finding))),
-			paint(color, string(finding.Rule.Severity)+" "+finding.Rule.ID), finding.Rule.Name,
+		fmt.Fprintf(&text, "%s: %s %s: %s\n", color.Bold.Paint(r.Color, egress.Printable(place(finding))),
+			severity.Paint(r.Color, string(finding.Rule.Severity)+" "+finding.Rule.ID), finding.Rule.Name,
 			egress.Printable(finding.Message))
 		if finding.Line > 0 {
 			fmt.Fprintf(&text, "  %s\n", egress.Printable(subject(finding)))
@@ -67,13 +54,13 @@ func subject(finding check.Finding) string {
 // summary returns the counts as a line.
 func summary(r Report) string {
 	errors, warnings, accepted := r.count()
-	text := fmt.Sprintf("%s, %s in %s", counted(errors, "error"), counted(warnings, "warning"),
-		counted(len(r.Objects), "object"))
+	text := fmt.Sprintf("%s, %s in %s", egress.Counted(errors, "error"), egress.Counted(warnings, "warning"),
+		egress.Counted(len(r.Objects), "object"))
 	if r.Files > 0 {
-		text += " of " + counted(r.Files, "file")
+		text += " of " + egress.Counted(r.Files, "file")
 	}
 	if accepted > 0 {
-		text += fmt.Sprintf("; %s accepted", counted(accepted, "finding"))
+		text += fmt.Sprintf("; %s accepted", egress.Counted(accepted, "finding"))
 	}
 	switch {
 	case r.Skipped == 1:
@@ -82,11 +69,4 @@ func summary(r Report) string {
 		text += fmt.Sprintf("; %d files are not Kubernetes manifests", r.Skipped)
 	}
 	return text
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
