@@ -147,7 +147,7 @@ func sameDefaultSecret(one, other string) bool {
 		return false
 	}
 	for i := range end {
-		if one[i] != other[i] && !(isDotOrDash(one[i]) && isDotOrDash(other[i])) {
+		if one[i] != other[i] && (!isDotOrDash(one[i]) || !isDotOrDash(other[i])) {
 			return false
 		}
 	}

@@ -76,8 +76,8 @@ type caller struct {
 	address string
 }
 
-// Ended, HasSidecar, ProxyVersion, Owner and Content implement plan.Pod. Whether Istio injects the sidecar
-// is not known.
+// Ended, HasSidecar, ProxyVersion, Owner and Content implement plan.Pod. Whether Istio injects the
+// sidecar is not known.
 func (*caller) Ended() bool                  { return false }
 func (*caller) HasSidecar() bool             { return true }
 func (*caller) ProxyVersion() string         { return "" }

@@ -28,7 +28,8 @@ func BenchmarkDecideForManyPods(b *testing.B) {
 				Namespace: "project", Name: fmt.Sprintf("shop-%d-%d", n%deployments, n),
 				CreationTimestamp: metav1.NewTime(now.Add(time.Duration(n*7919%count) * time.Second)),
 				Labels: map[string]string{
-					egress.LabelInjected: egress.LabelValue, egress.HostLabel(host): egress.LabelValue, "pod-template-hash": "6d4cf56db6",
+					egress.LabelInjected: egress.LabelValue, egress.HostLabel(host): egress.LabelValue,
+					"pod-template-hash": "6d4cf56db6",
 				},
 				Annotations: map[string]string{
 					egress.AnnotationTarget: host,
@@ -36,10 +37,13 @@ func BenchmarkDecideForManyPods(b *testing.B) {
 						`{"secretName":"external-system-mtls-data"}}]`,
 				},
 				OwnerReferences: []metav1.OwnerReference{{
-					APIVersion: "apps/v1", Kind: "ReplicaSet", Name: fmt.Sprintf("shop-%d-6d4cf56db6", n%deployments), Controller: new(true),
+					APIVersion: "apps/v1", Kind: "ReplicaSet", Name: fmt.Sprintf("shop-%d-6d4cf56db6", n%deployments),
+					Controller: new(true),
 				}},
 			},
-			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, {Name: egress.ProxyContainer, Image: "proxyv2:1.31"}}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{
+				{Name: "app"}, {Name: egress.ProxyContainer, Image: "proxyv2:1.31"},
+			}},
 		})
 	}
 	egressTarget := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: host}}

@@ -57,8 +57,9 @@ type Pod interface {
 	// SinkholeAddress is the address that the host has inside the Pod, or "" if it is the one that the
 	// first range gives the host.
 	SinkholeAddress(host string) string
-	// Content identifies what Pods of a Deployment have in common. If it is equal for two Pods, and not
-	// nil, they have equal annotations and host aliases, and the same sidecar. It must be comparable.
+	// Content identifies what Pods of a Deployment have in common. If it is equal for two Pods,
+	// and not nil, they have equal annotations and host aliases, and the same sidecar. It must be
+	// comparable.
 	Content() any
 }
 

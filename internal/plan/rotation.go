@@ -86,5 +86,6 @@ func rotation(demands []Demand) *Condition {
 	maps.DeleteFunc(ignores, func(_ string, ignores bool) bool { return !ignores })
 	return new(True(reasonProxyIgnoresRenewals, fmt.Sprintf("the sidecars of %s (Istio %s) use a renewed certificate "+
 		"once, and ignore later renewals until they restart (istio/istio#59912); upgrade the sidecars to 1.29.3, 1.30.3 or "+
-		"newer, or restart the Pods after each renewal", some(affected), strings.Join(slices.Sorted(maps.Keys(ignores)), ", "))))
+		"newer, or restart the Pods after each renewal",
+		some(affected), strings.Join(slices.Sorted(maps.Keys(ignores)), ", "))))
 }

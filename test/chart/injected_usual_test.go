@@ -19,10 +19,10 @@ import (
 	"mtls.egress/webhook/test/await"
 )
 
-// Two namespaces, each with a variant of the policy for Pods that ask. In passedOver, the validations
-// refuse everything, so an admitted Pod is one that they don't see. In judged, they see every Pod that
-// asks.
-const passedOver, judged = "passed-over", "judged"
+// Two namespaces, each with a variant of the policy for Pods that ask. In passedOver, the
+// validations refuse everything, so an admitted Pod is one that they don't see. In allSeen, they
+// see every Pod that asks.
+const passedOver, allSeen = "passed-over", "all-seen"
 
 // testUsual makes Pods of parts that are usual and unusual. The policy's match condition leaves out
 // Pods that are injected as usual, and none of those may be one that the validations refuse.
@@ -34,18 +34,19 @@ func testUsual(t *testing.T, c cluster) {
 	refuseAll := chart.Spec.DeepCopy()
 	refuseAll.Variables = nil
 	refuseAll.Validations = []admissionregistrationv1.Validation{{Expression: "false"}}
-	judgeAll := chart.Spec.DeepCopy()
-	judgeAll.MatchConditions[0].Expression = "'mtls.egress/target' in object.metadata.?annotations.orValue({}) || " +
+	showAll := chart.Spec.DeepCopy()
+	showAll.MatchConditions[0].Expression = "'mtls.egress/target' in object.metadata.?annotations.orValue({}) || " +
 		"object.metadata.?labels.orValue({}).exists(key, key == 'mtls.egress/injected' || key.startsWith('to.mtls.egress/'))"
-	// Only this validation shows that the variant is in force, as the chart's policy has the others too.
-	judgeAll.Validations = append(judgeAll.Validations, admissionregistrationv1.Validation{
+	// Only this validation shows that the variant is in force, as the chart's policy has the
+	// others too.
+	showAll.Validations = append(showAll.Validations, admissionregistrationv1.Validation{
 		Expression: "object.metadata.name != 'in-force'",
 	})
 	c.variant(t, passedOver, *refuseAll)
-	c.variant(t, judged, *judgeAll)
+	c.variant(t, allSeen, *showAll)
 
 	const seed = 1
-	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // the same Pods in each run
+	random := rand.New(rand.NewPCG(seed, seed)) // the same Pods in each run
 	passed, seen := 0, 0
 	for range 500 {
 		pod, parts := randomPod(random)
@@ -57,7 +58,7 @@ func testUsual(t *testing.T, c cluster) {
 			continue
 		}
 		passed++
-		if c.denied(t, pod, judged) {
+		if c.denied(t, pod, allSeen) {
 			t.Errorf("the validations don't see a Pod that they refuse, with %s", parts)
 		}
 	}
@@ -142,6 +143,9 @@ func randomPod(random *rand.Rand) (pod *corev1.Pod, parts string) {
 
 // unusualParts are changes of a Pod by their description.
 func unusualParts(random *rand.Rand) map[string]func(*corev1.Pod) {
+	label := func(host, value string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(host)] = value }
+	}
 	asks := func(change func(value string) string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
 			pod.Annotations[egress.AnnotationTarget] = change(pod.Annotations[egress.AnnotationTarget])
@@ -164,31 +168,40 @@ func unusualParts(random *rand.Rand) map[string]func(*corev1.Pod) {
 		}
 	}
 	changes := map[string]func(*corev1.Pod){
-		"a port":                         asks(func(value string) string { return value + ":8443" }),
-		"a trailing dot":                 asks(func(value string) string { return value + "." }),
-		"upper case":                     asks(strings.ToUpper),
-		"spaces":                         asks(func(value string) string { return " " + strings.ReplaceAll(value, ",", " ,\n") }),
-		"a host twice":                   asks(func(value string) string { return value + "," + value }),
-		"an empty entry":                 asks(func(value string) string { return value + "," }),
-		"one host more":                  asks(func(value string) string { return value + ",other.example.org" }),
-		"a host of 64 characters more":   asks(func(value string) string { return value + "," + longHost(64) }),
-		"one host fewer":                 asks(func(value string) string { _, rest, _ := strings.Cut(value, ","); return rest }),
-		"no annotation":                  func(pod *corev1.Pod) { delete(pod.Annotations, egress.AnnotationTarget) },
-		"a long annotation":              asks(func(value string) string { return value + strings.Repeat(" ", 2000) }),
-		"no label of the injection":      func(pod *corev1.Pod) { delete(pod.Labels, egress.LabelInjected) },
-		"a false label":                  func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" },
-		"a host's label less":            func(pod *corev1.Pod) { delete(pod.Labels, egress.HostLabel("external.system.com")) },
-		"a host's false label":           func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("external.system.com")] = "false" },
-		"another host's label":           func(pod *corev1.Pod) { pod.Labels[egress.HostLabel("other.example.org")] = egress.LabelValue },
-		"another host's shortened label": func(pod *corev1.Pod) { pod.Labels[egress.HostLabel(longHost(64))] = egress.LabelValue },
+		"a port":         asks(func(value string) string { return value + ":8443" }),
+		"a trailing dot": asks(func(value string) string { return value + "." }),
+		"upper case":     asks(strings.ToUpper),
+		"spaces": asks(func(value string) string {
+			return " " + strings.ReplaceAll(value, ",", ",\n")
+		}),
+		"a host twice":                 asks(func(value string) string { return value + "," + value }),
+		"an empty entry":               asks(func(value string) string { return value + "," }),
+		"one host more":                asks(func(value string) string { return value + ",other.example.org" }),
+		"a host of 64 characters more": asks(func(value string) string { return value + "," + longHost(64) }),
+		"one host fewer": asks(func(value string) string {
+			_, rest, _ := strings.Cut(value, ",")
+			return rest
+		}),
+		"no annotation":             func(pod *corev1.Pod) { delete(pod.Annotations, egress.AnnotationTarget) },
+		"a long annotation":         asks(func(value string) string { return value + strings.Repeat(" ", 2000) }),
+		"no label of the injection": func(pod *corev1.Pod) { delete(pod.Labels, egress.LabelInjected) },
+		"a false label":             func(pod *corev1.Pod) { pod.Labels[egress.LabelInjected] = "false" },
+		"a host's label less": func(pod *corev1.Pod) {
+			delete(pod.Labels, egress.HostLabel("external.system.com"))
+		},
+		"a host's false label":           label("external.system.com", "false"),
+		"another host's label":           label("other.example.org", egress.LabelValue),
+		"another host's shortened label": label(longHost(64), egress.LabelValue),
 		"hundreds of labels":             func(pod *corev1.Pod) { addOthersLabels(pod, 200) },
 		"hundreds of hosts' labels":      func(pod *corev1.Pod) { addLabels(pod, 200) },
 		"hostNetwork":                    func(pod *corev1.Pod) { pod.Spec.HostNetwork = true },
 		"no alias":                       func(pod *corev1.Pod) { pod.Spec.HostAliases = nil },
 		"an alias elsewhere":             anAlias(func(alias *corev1.HostAlias) { alias.IP = "10.0.0.1" }),
 		"an alias of IPv6":               anAlias(func(alias *corev1.HostAlias) { alias.IP = "fd00::1" }),
-		"an alias with other names":      anAlias(func(alias *corev1.HostAlias) { alias.Hostnames = []string{"db", "external.system.com"} }),
-		"an alias without names":         anAlias(func(alias *corev1.HostAlias) { alias.Hostnames = nil }),
+		"an alias with other names": anAlias(func(alias *corev1.HostAlias) {
+			alias.Hostnames = []string{"db", "external.system.com"}
+		}),
+		"an alias without names": anAlias(func(alias *corev1.HostAlias) { alias.Hostnames = nil }),
 		"a second address": func(pod *corev1.Pod) {
 			pod.Spec.HostAliases = append(pod.Spec.HostAliases,
 				corev1.HostAlias{IP: "10.0.0.1", Hostnames: []string{"external.system.com"}})

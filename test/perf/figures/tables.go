@@ -274,7 +274,8 @@ func tables(found results) (string, error) {
 		}
 	}
 	cpu := from.pods(50, asks, "webhook-cpu-ns/op")
-	fmt.Fprintf(&text, "| Pods that ask: at most 250 µs of the webhook's processor time for each | 50 | %s, %s: %s | %s |\n",
+	fmt.Fprintf(&text,
+		"| Pods that ask: at most 250 µs of the webhook's processor time for each | 50 | %s, %s: %s | %s |\n",
 		cpu.text("cpu-ns/op"), noopWebhook, from.pods(50, noopWebhook, "webhook-cpu-ns/op").text("cpu-ns/op"),
 		yes(cpu.median() <= 250_000))
 	return text.String(), errors.Join(from.missing...)
