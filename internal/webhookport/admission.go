@@ -1,10 +1,10 @@
 package webhookport
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -165,14 +165,18 @@ func (a *Admission) answer(r *http.Request) (answer []byte, refused *refusal) {
 
 // read returns the body, which has at most size bytes.
 func read(r *http.Request, size int64) ([]byte, *refusal) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, size))
+	var body bytes.Buffer
+	if size <= smallBody { // a client that claims more must also send it
+		body.Grow(int(size) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(nil, r.Body, size))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, &refusal{http.StatusRequestEntityTooLarge, reasonTooLarge}
 	}
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, reasonUnreadable}
 	}
-	return body, nil
+	return body.Bytes(), nil
 }
 
 func (a *Admission) review(ctx context.Context, body []byte) ([]byte, *refusal) {
