@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -218,7 +219,10 @@ func TestScriptsOfCISystems(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	for name, lines := range map[string][]string{"GitHub": gitHubCommands(t), "GitLab": gitLabCommands(t)} {
+	for name, lines := range map[string][]string{
+		"GitHub": slices.Concat(gitHubCommands(t, "github-workflow.yaml"), gitHubCommands(t, "github-code-scanning.yaml")),
+		"GitLab": gitLabCommands(t),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("IMAGE", "image")
 			for target, succeed := range map[string]bool{"external.system.com": true, "localhost": false} {
@@ -243,14 +247,14 @@ func TestScriptsOfCISystems(t *testing.T) {
 	}
 }
 
-func gitHubCommands(t *testing.T) []string {
+func gitHubCommands(t *testing.T, name string) []string {
 	t.Helper()
 	var workflow struct {
 		Jobs map[string]struct {
 			Steps []struct{ Run string }
 		}
 	}
-	decode(t, "github-workflow.yaml", &workflow)
+	decode(t, name, &workflow)
 	var lines []string
 	for _, step := range workflow.Jobs["mtls-egress"].Steps {
 		if step.Run != "" {
