@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,12 +111,22 @@ func TestEveryAlertFiresByItsCause(t *testing.T) {
 					time.Sleep(apiServerInterval / 4)
 				}
 			})
+			s.runs(prometheus.description(t, c.alert, c.severity))
 			c.cure(s)
 			prometheus.waitFor(t, c.alert, c.severity, false)
 		})
 	}
 	t.Run("every query of the dashboard has data",
 		func(t *testing.T) { scene{i, t}.fillsTheDashboard(prometheus, causes) })
+}
+
+// runs has kubectl run the command at the end of the description of an alert.
+func (s scene) runs(description string) {
+	s.Helper()
+	_, command, found := strings.Cut(description, "kubectl ")
+	if found && !strings.HasPrefix(command, "top ") { // which needs a metrics server
+		s.kubectl(strings.Fields(command)...)
+	}
 }
 
 // blind is the address of /metrics of a webhook that may do nothing.

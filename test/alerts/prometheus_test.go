@@ -180,3 +180,32 @@ func (s *server) waitFor(t *testing.T, alert, severity string, firing bool, mean
 		t.Error(err)
 	}
 }
+
+// description returns the description of an alert that fires, or has just fired.
+func (s *server) description(t *testing.T, alert, severity string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.address+"/api/v1/alerts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	var answer struct {
+		Data struct {
+			Alerts []struct{ Labels, Annotations map[string]string }
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range answer.Data.Alerts {
+		if one.Labels["alertname"] == alert && one.Labels["severity"] == severity {
+			return one.Annotations["description"]
+		}
+	}
+	t.Errorf("Prometheus doesn't list %s %s", alert, severity)
+	return ""
+}

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,20 @@ func GatewayCRDs(ctx context.Context) (string, error) { return Tools(ctx, "gatew
 
 // PrometheusCRDs returns the folder with the CustomResourceDefinitions of the Prometheus operator.
 func PrometheusCRDs(ctx context.Context) (string, error) { return Tools(ctx, "prometheus-crds") }
+
+// Promtool runs Prometheus's promtool in a directory. The error carries what it prints.
+func Promtool(ctx context.Context, dir string, args ...string) error {
+	folder, err := Tools(ctx, "promtool")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(folder, "promtool"), args...)
+	cmd.Dir = dir
+	if stdout, _, err := Output(cmd); err != nil {
+		return fmt.Errorf("%w\n%s", err, stdout)
+	}
+	return nil
+}
 
 // WorkloadCRDs returns the files with the CustomResourceDefinitions of Argo Rollouts, Knative
 // Services and JobSets.

@@ -3,7 +3,6 @@ package chart
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -136,7 +135,7 @@ func TestAlertsFollowTheValues(t *testing.T) {
 		alert := other(name, wait, "("+expression+")\n"+
 			"  * on (namespace, host) group_left (team) topk by (namespace, host) (1, mtls_egress_target_owner)\n"+
 			"or on ("+labels+")\n("+expression+")")
-		alert["team"] = `{{ or $labels.team "shop" }}`
+		alert["team"] = `{{ if $labels.team }}{{ $labels.team }}{{ else }}shop{{ end }}`
 		return alert
 	}
 	const ofCredential = "namespace, host, secret"
@@ -198,6 +197,65 @@ func TestAlertsFollowTheValues(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// TestTeamsOfAlerts has Prometheus fill in the label team of an alert about a target, for a value
+// of prometheusRule.alertLabels.team.
+func TestTeamsOfAlerts(t *testing.T) {
+	const owner = `mtls_egress_target_owner{namespace="project", host="external.system.com", team="shop"}`
+	tests := map[string]struct{ team, owner, want string }{
+		"the team of the value, without a team of the target": {"platform", "", "platform"},
+		"the team of the target":                              {"platform", owner, "shop"},
+		"a template without a team of the target":             {"{{ $labels.namespace }}", "", "project"},
+		"a template with a team of the target":                {"{{ $labels.namespace }}", owner, "shop"},
+		"quotation marks":                                     {`"platform"`, "", `"platform"`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			labels, err := json.Marshal(map[string]string{"team": test.team})
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules := alertRules(t, "--set-json", "prometheusRule.alertLabels="+string(labels))
+			for _, rule := range eachRule(t, rules) {
+				delete(rule, "annotations")
+			}
+			series := []any{sample(`mtls_egress_target_conflicted{namespace="project", host="external.system.com"}`, "1x20")}
+			if test.owner != "" {
+				series = append(series, sample(test.owner, "1x20"))
+			}
+			testRules(t, rules, map[string]any{
+				"interval": "1m", "input_series": series,
+				"alert_rule_test": []any{map[string]any{
+					"eval_time": "20m", "alertname": "MTLSEgressConflict",
+					"exp_alerts": []any{map[string]any{"exp_labels": map[string]string{
+						"severity": "warning", "namespace": "project", "host": "external.system.com", "team": test.want,
+					}}},
+				}},
+			})
+		})
+	}
+}
+
+// sample is a series with its values as promtool reads it.
+func sample(series, values string) any { return map[string]any{"series": series, "values": values} }
+
+// testRules has promtool try a test on rules.
+// https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#test_group
+func testRules(t *testing.T, rules any, test map[string]any) {
+	t.Helper()
+	dir := t.TempDir()
+	writeRules(t, dir, rules)
+	content, err := yaml.Marshal(map[string]any{
+		"rule_files": []string{"rules.yaml"}, "evaluation_interval": "1m", "tests": []any{test},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "test.yaml"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, dir, "test", "rules", "test.yaml")
 }
 
 // alert is an alerting rule of Prometheus's.
@@ -317,16 +375,9 @@ func expectations(t *testing.T, file string) []expectation {
 	return found
 }
 
-// promtool runs the program in dir.
 func promtool(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	folder, err := apiserver.Tools(t.Context(), "promtool")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "promtool"), args...)
-	cmd.Dir = dir
-	if stdout, _, err := apiserver.Output(cmd); err != nil {
-		t.Errorf("%v\n%s", err, stdout)
+	if err := apiserver.Promtool(t.Context(), dir, args...); err != nil {
+		t.Error(err)
 	}
 }

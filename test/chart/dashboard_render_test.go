@@ -22,10 +22,14 @@ type dashboard struct {
 		FieldConfig              struct {
 			Defaults struct {
 				Unit, NoValue string
+				Thresholds    struct{ Steps []struct{ Color string } }
 				Links         []dashboardLink
 			}
 		}
-		Targets []struct{ Expr string }
+		Targets []struct {
+			Expr    string
+			Instant bool
+		}
 	}
 	Templating struct {
 		List []struct {
@@ -84,16 +88,28 @@ func TestEachPanelOfTheDashboardIsComplete(t *testing.T) {
 			continue
 		}
 		// The columns of a table have their own units.
-		if defaults := panel.FieldConfig.Defaults; panel.Description == "" || defaults.Unit == "" && panel.Type != "table" {
+		defaults := panel.FieldConfig.Defaults
+		if panel.Description == "" || defaults.Unit == "" && panel.Type != "table" {
 			t.Errorf("%s has the description %q and the unit %q", panel.Title, panel.Description, defaults.Unit)
 		}
 		if len(panel.Targets) == 0 {
 			t.Errorf("%s has no query", panel.Title)
 		}
 		for _, query := range panel.Targets {
-			if panel.FieldConfig.Defaults.NoValue == "" && !strings.HasSuffix(query.Expr, " or vector(0)") {
+			if defaults.NoValue == "" && !strings.HasSuffix(query.Expr, " or vector(0)") {
 				t.Errorf("%s is empty without data, and doesn't say why: it lacks noValue", panel.Title)
 			}
+			if panel.Type == "stat" && !query.Instant {
+				t.Errorf("%s shows the last value of the time range if the metrics have ended: it lacks instant", panel.Title)
+			}
+		}
+		// Nothing is known without metrics, not even that all is well.
+		if defaults.NoValue != "" && !strings.Contains(strings.ToLower(defaults.NoValue), "no metrics of ") {
+			t.Errorf("%s says %q also if there are no metrics: name whose metrics can be missing", panel.Title, defaults.NoValue)
+		}
+		// Grafana gives a tile without data the color of the first step.
+		if steps := defaults.Thresholds.Steps; panel.Type == "stat" && (len(steps) == 0 || steps[0].Color == "green") {
+			t.Errorf("%s is green without data: its first threshold needs another color", panel.Title)
 		}
 	}
 }

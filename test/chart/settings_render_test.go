@@ -480,14 +480,7 @@ func TestHints(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	defaults := map[string]any{}
-	content, err = os.ReadFile(filepath.Join(chartDir, "values.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.Unmarshal(content, &defaults); err != nil {
-		t.Fatal(err)
-	}
+	defaults := defaultValues(t)
 	for _, line := range want {
 		_, hint, found := strings.Cut(line, ": write ")
 		for word := range strings.FieldsSeq(strings.TrimSuffix(hint, ",")) {
@@ -497,6 +490,61 @@ func TestHints(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNullIsTheSameAsAnEmptyDefault: a name without a value is null in YAML, and Helm then removes
+// the default.
+func TestNullIsTheSameAsAnEmptyDefault(t *testing.T) {
+	nulls := defaultValues(t)
+	if !onlyEmpty(nulls) {
+		t.Fatal("no default is empty")
+	}
+	delete(nulls["image"].(map[string]any), "repository") // a release needs one
+	encoded, err := yaml.Marshal(nulls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--set", "prometheusRule.enabled=true,dashboard.enabled=true,serviceMonitor.enabled=true"}
+	want := render(t, args...)
+	got := render(t, append(args, "--values", writeFile(t, "values.yaml", string(encoded)))...)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-with the defaults +with null in place of %s):\n%s", encoded, diff)
+	}
+}
+
+// onlyEmpty sets the empty ones of the values to null, removes the others, and reports whether any
+// is left.
+func onlyEmpty(values map[string]any) bool {
+	maps.DeleteFunc(values, func(_ string, value any) bool {
+		switch value := value.(type) {
+		case map[string]any:
+			return len(value) > 0 && !onlyEmpty(value)
+		case []any:
+			return len(value) > 0
+		default:
+			return value != ""
+		}
+	})
+	for name, value := range values {
+		if section, ok := value.(map[string]any); !ok || len(section) == 0 {
+			values[name] = nil
+		}
+	}
+	return len(values) > 0
+}
+
+// defaultValues returns the content of the chart's values.yaml.
+func defaultValues(t *testing.T) map[string]any {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(chartDir, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults := map[string]any{}
+	if err := yaml.Unmarshal(content, &defaults); err != nil {
+		t.Fatal(err)
+	}
+	return defaults
 }
 
 // place sets the value at a path.

@@ -115,7 +115,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- /* Only the node affinity. Pod anti-affinity for the webhook would keep this Pod off the nodes where the webhook runs. */}}
-{{- with $deployment.affinity.nodeAffinity }}
+{{- with ($deployment.affinity | default dict).nodeAffinity }}
 affinity:
   nodeAffinity:
     {{- toYaml . | nindent 4 }}

@@ -154,7 +154,7 @@ annotations:
 
 {{- /* The URL of a page of the documents, such as reference/alerts, or nothing if it is unknown. */}}
 {{- define "mtls-egress-webhook.page" -}}
-{{- .top.Values.docsURL | replace "PAGE" .page }}
+{{- .top.Values.docsURL | default "" | replace "PAGE" .page }}
 {{- end }}
 
 {{- /* The URL of the page with a heading for each alert, or nothing if it is unknown. */}}
