@@ -77,6 +77,24 @@ func Run(documents []manifests.Document, options manifests.Options) Result {
 	return result
 }
 
+// Unreadable returns the findings for input that can't be read: problems of [manifests.Read], or of
+// a file as a whole. They are of the rule for objects that can't be read, whatever their reason is.
+func Unreadable(problems []manifests.Problem) []Finding {
+	rules := Rules()
+	rule := rules[slices.IndexFunc(rules, func(rule Rule) bool {
+		return slices.Contains(rule.reasons, manifests.ReasonSyntax)
+	})]
+	findings := make([]Finding, len(problems))
+	for n, problem := range problems {
+		findings[n] = Finding{
+			Rule: rule, Location: problem.Location, Line: problem.Location.Line, Column: 1, Field: problem.Field,
+			// It names the field: the line is only near.
+			Message: problem.Message,
+		}
+	}
+	return findings
+}
+
 // apply adds what the rule finds.
 func (w *World) apply(rule Rule) {
 	rule.find(w, func(at manifests.Object, path []any, message string) {

@@ -101,10 +101,11 @@ func refusalRules() []Rule {
 			"Write the CA of the partner's server certificate into the key as PEM.",
 			manifests.ReasonUnusableServerCA),
 		ours("MTE114", "invalid-object", Error,
-			"The object can't be decoded.",
+			"The object, or the file that it is in, can't be read.",
 			"The API server refuses it. Nothing else about it is checked.",
-			"Correct the field that the message names.",
-			manifests.ReasonInvalidObject, reason(mutate.ReasonUnreadable), reason(mutate.ReasonOther)),
+			"Correct the field or the line that the message names.",
+			manifests.ReasonInvalidObject, manifests.ReasonSyntax, manifests.ReasonNoManifest,
+			reason(mutate.ReasonUnreadable), reason(mutate.ReasonOther)),
 	}
 }
 

@@ -60,7 +60,7 @@ reason.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			host, err := egress.NormalizeHost(asked.host)
 			if err != nil {
-				return fmt.Errorf("--target: %w", err)
+				return wrongCommandLine(fmt.Errorf("--target: %w", err))
 			}
 			asked.host = host
 			writer, err := connection.client(probeTimeout, corev1.AddToScheme)

@@ -50,8 +50,9 @@ hand-written objects. The command needs the rights to read and write the objects
 and workloads of the namespace, ConfigMaps among them, and to create
 pods/portforward.
 
-Exit codes: 0 done; 1 some set can't be taken over, or a step failed and is
-undone; 2 invalid command line or input, or the cluster can't be read.`,
+Exit codes: 0 done; 1 some set can't be taken over, or a step is not proven and
+undone; 2 invalid command line or input, or the cluster can't be read or
+changed.`,
 		Example: `  # What would take the place of the objects of a namespace?
   mtls-egress-webhook adopt --live -n project
 
@@ -104,7 +105,7 @@ func (f *adoptFlags) validate(hosts []string) error {
 		problems = append(problems, fmt.Errorf("-o %s prints manifests, and --dry-run, --apply and --back print steps; "+
 			"pass one of them", f.output))
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.Writer, hosts []string) error {
@@ -127,7 +128,7 @@ func (f *adoptFlags) run(ctx context.Context, in io.Reader, out, diagnostics io.
 	if err != nil {
 		return err
 	}
-	tell := func(sentence string) { _, _ = fmt.Fprintln(out, printable(sentence)) }
+	tell := func(sentence string) { _, _ = fmt.Fprintln(out, printable(f.connection.typed(sentence))) }
 	if f.back {
 		return cluster.back(ctx, hosts, f.dryRun, tell)
 	}
@@ -178,11 +179,13 @@ func unreadable(world *check.World) error {
 // print prints the proposals, and returns an error if any set can't be taken over.
 func (f *adoptFlags) print(out, diagnostics io.Writer, proposals []adopt.Proposal, hosts []string) error {
 	if len(proposals) == 0 && len(hosts) == 0 {
+		told := out
 		if f.output != outputText {
-			out = diagnostics
+			told = diagnostics
 		}
-		_, err := fmt.Fprintln(out, nothingFound)
-		return err
+		if _, err := fmt.Fprintln(told, nothingFound); err != nil || f.output == outputText {
+			return err
+		}
 	}
 	if f.output != outputText {
 		objects, err := adopt.Manifests(proposals)

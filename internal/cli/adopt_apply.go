@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -59,10 +60,10 @@ func (c *adoptCluster) apply(ctx context.Context, proposals []adopt.Proposal, te
 
 // back restores the hand-written objects of the hosts.
 func (c *adoptCluster) back(ctx context.Context, hosts []string, dryRun bool, tell func(string)) error {
-	for _, host := range hosts {
-		host, err := egress.NormalizeHost(host)
+	for _, given := range hosts {
+		host, err := egress.NormalizeHost(given)
 		if err != nil {
-			return fmt.Errorf("the host %s: %w", host, err)
+			return wrongCommandLine(fmt.Errorf("HOST %s %w", printable(given), err))
 		}
 		record := &unstructured.Unstructured{}
 		record.SetAPIVersion("v1")
@@ -109,7 +110,19 @@ func (c *adoptCluster) run(ctx context.Context, host string, steps []adopt.Step,
 	if err := run.begin(ctx); err != nil {
 		return err
 	}
-	return notFine(adopt.Run(ctx, steps, run, tell))
+	err := adopt.Run(ctx, steps, run, tell)
+	if ctx.Err() != nil || isUnanswered(err) {
+		return err
+	}
+	return notFine(err)
+}
+
+// isUnanswered reports whether the API server failed or refused a request. That an object doesn't
+// exist is an answer.
+func isUnanswered(err error) bool {
+	status, refused := errors.AsType[*apierrors.StatusError](err)
+	_, failed := errors.AsType[*url.Error](err)
+	return failed || refused && !absent.Object(status)
 }
 
 // adoption returns what does the steps.

@@ -64,7 +64,7 @@ func (f *adoptFlags) connect(options manifests.Options, diagnostics io.Writer) (
 	options.Namespace = namespace
 	return &adoptCluster{
 		Client: c, config: config, namespace: namespace, options: options, timeout: f.timeout,
-		shown:   newProgress(diagnostics),
+		shown:   f.connection.progress(diagnostics),
 		sidecar: func(pod *corev1.Pod) Sidecar { return &adminSidecar{config: config, pod: pod} },
 	}, nil
 }

@@ -41,6 +41,10 @@ func TestAdoptPrintsProposalsAndFailsForWhatItRefuses(t *testing.T) {
 			args: []string{"-f", "../nothing.yaml"}, out: "No DestinationRule of the input presents a client certificate, so " +
 				"there is nothing to take over.\n",
 		},
+		"nothing to take over, as JSON": {
+			args: []string{"-f", "../nothing.yaml", "-o", "json"},
+			out:  "{\n    \"apiVersion\": \"v1\",\n    \"items\": [],\n    \"kind\": \"List\"\n}\n",
+		},
 		"an object that can't be decoded": {
 			args: []string{"-f", "../unreadable.yaml"}, code: ExitUnable,
 			err: "../adopt/testdata/unreadable.yaml, document 1, line 2, DestinationRule shop/partner: can't be decoded: " +
@@ -78,7 +82,7 @@ func TestAdoptPrintsProposalsAndFailsForWhatItRefuses(t *testing.T) {
 			out, _, err := execute(args...)
 			message := ""
 			if err != nil {
-				message = Message(err)
+				message = withoutUsage(Message(err))
 			}
 			if message != test.err || ExitCode(err) != test.code || !strings.Contains(out, test.out) {
 				t.Errorf("%d %s\n%s", ExitCode(err), message, out)

@@ -24,12 +24,18 @@ import (
 // clusterAt returns a kubeconfig for an API server at url.
 func clusterAt(t *testing.T, url string) string {
 	t.Helper()
+	return kubeconfigOf(t, url, `"token":"t"`)
+}
+
+// kubeconfigOf returns a kubeconfig for an API server at url. user has the fields of the user.
+func kubeconfigOf(t *testing.T, url, user string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(
 		`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q,`+
-			`"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":{"token":"t"}}],"contexts":[{"name":"c",`+
+			`"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":{%s}}],"contexts":[{"name":"c",`+
 			`"context":{"cluster":"c","user":"u"}}]}`,
-		url,
+		url, user,
 	)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,7 +74,8 @@ metadata.annotations of its object, or list all present findings in a file with
 
 Exit codes: 0 no finding of the severity in --fail-on; 1 there are such
 findings, or --expect-targets differs; 2 invalid command line or input, or the
-cluster can't be read.`,
+cluster can't be read. Except for text, a report of input that can't be read has
+that as its findings (MTE114), and no other.`,
 		Example: `  # All manifests of a repository
   mtls-egress-webhook check -R -f .
 
@@ -143,7 +143,7 @@ func (f *checkFlags) validate() error {
 			problems = append(problems, fmt.Errorf("--disable %s: no rule has this ID; see --list-rules", id))
 		}
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // fails reports whether the finding makes the command fail.
@@ -168,6 +168,9 @@ func runCheck(
 		return err
 	}
 	input, err := flags.read(ctx, in, diagnostics, options)
+	if unreadable, ok := errors.AsType[*unreadableInputError](err); ok {
+		return errors.Join(err, flags.writeUnreadable(out, unreadable.problems))
+	}
 	if err != nil {
 		return err
 	}
@@ -182,15 +185,26 @@ func runCheck(
 	if err := writeNotes(diagnostics, printable(strings.Join(append(input.notes, notes...), ""))); err != nil {
 		return err
 	}
-	info, _ := debug.ReadBuildInfo()
 	outcome := report.Report{
 		Findings: result.Findings, Objects: result.Objects, Files: input.files, Skipped: input.skipped,
-		Version: buildVersion(version, info), RulesURL: flags.rulesURL, Fails: flags.fails, Color: color.Wanted(out),
+		Version: ownVersion(), RulesURL: flags.rulesURL, Fails: flags.fails, Color: color.Wanted(out),
 	}
 	if err := flags.write(out, outcome); err != nil {
 		return err
 	}
 	return notFine(flags.failure(result))
+}
+
+// writeUnreadable writes a report of input that can't be read. Other findings could be wrong
+// without it, so they are left out. People read it in the error.
+func (f *checkFlags) writeUnreadable(out io.Writer, problems []manifests.Problem) error {
+	if f.output == outputText {
+		return nil
+	}
+	return f.write(out, report.Report{
+		Findings: check.Unreadable(problems), Version: ownVersion(), RulesURL: f.rulesURL,
+		Fails: func(check.Finding) bool { return true },
+	})
 }
 
 // write writes the report, without characters that a terminal interprets. Text is written without
@@ -222,7 +236,7 @@ func (f *checkFlags) options(now time.Time) (manifests.Options, error) {
 	if !f.live {
 		options.Namespace = f.namespace
 	}
-	return options, errors.Join(wrong...)
+	return options, wrongCommandLine(wrong...)
 }
 
 // failure returns an error if the command fails.

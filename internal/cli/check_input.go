@@ -30,12 +30,33 @@ func (i checkInput) includes(namespace string) bool {
 	return i.namespace == "" || namespace == "" || namespace == i.namespace
 }
 
+// unreadableInputError is the error for files that can't be read. problems are the same for a
+// report.
+type unreadableInputError struct {
+	error
+
+	problems []manifests.Problem
+}
+
+func (e *unreadableInputError) Unwrap() error { return e.error }
+
+// add adds a problem. If the file can't be read at all, err says so, and the problem is at the
+// first line.
+func (e *unreadableInputError) add(problem manifests.Problem, err error) {
+	if err != nil {
+		problem.Location.Number, problem.Location.Line, problem.Message = 1, 1, err.Error()
+	} else {
+		err = errors.New(printable(problem.String()))
+	}
+	e.problems, e.error = append(e.problems, problem), errors.Join(e.error, err)
+}
+
 // read returns the input. An error has its exit code.
 func (f *checkFlags) read(
 	ctx context.Context, in io.Reader, diagnostics io.Writer, options manifests.Options,
 ) (checkInput, error) {
 	if f.live {
-		defer newProgress(diagnostics).wait("reading the objects of the cluster")()
+		defer f.connection.progress(diagnostics).wait("reading the objects of the cluster")()
 		return f.readLive(ctx, options.Workloads)
 	}
 	input, err := f.readFiles(in)
@@ -45,22 +66,27 @@ func (f *checkFlags) read(
 // readFiles returns the manifests of -f and -k, or all problems.
 func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 	var input checkInput
-	var problems []error
+	unreadable := &unreadableInputError{}
+	ofSource := func(source string) manifests.Problem {
+		return manifests.Problem{Location: manifests.Location{Source: source}}
+	}
 	if f.Kustomize != "" {
 		built, err := kustomized(f.Kustomize)
-		input.documents, problems = append(input.documents, built...), append(problems, err)
-		input.files = sourcesOf(built)
+		if err != nil {
+			unreadable.add(ofSource(f.Kustomize), err)
+		}
+		input.documents, input.files = append(input.documents, built...), sourcesOf(built)
 	}
 	eachSource(in, f.FilenameOptions, func(source string, content []byte, err error) {
 		if err != nil {
-			problems = append(problems, err)
+			unreadable.add(ofSource(source), err)
 			return
 		}
-		read, unreadable := manifests.Read(source, content)
-		template := isTemplate(content, unreadable)
-		switch skip := source != standardInputSource && (template || notManifests(content, read, unreadable)); {
-		case skip && f.strictFiles && len(unreadable) == 0:
-			problems = append(problems, fmt.Errorf("%s has no Kubernetes manifest", source))
+		read, problems := manifests.Read(source, content)
+		template := isTemplate(content, problems)
+		switch skip := source != standardInputSource && (template || notManifests(content, read, problems)); {
+		case skip && f.strictFiles && len(problems) == 0:
+			unreadable.add(ofSource(source), fmt.Errorf("%s has no Kubernetes manifest", source))
 		case skip && !f.strictFiles:
 			input.skipped++
 			if template && slices.ContainsFunc(read, isKubernetes) {
@@ -69,11 +95,11 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 			}
 			return
 		}
-		for _, problem := range unreadable {
+		for _, problem := range problems {
 			if problem.Reason == manifests.ReasonNoManifest && !f.strictFiles {
 				input.notes = append(input.notes, "Note: "+problem.String()+"; it is skipped\n")
 			} else {
-				problems = append(problems, errors.New(printable(problem.String())))
+				unreadable.add(problem, nil)
 			}
 		}
 		input.documents = append(input.documents, read...)
@@ -82,7 +108,10 @@ func (f *checkFlags) readFiles(in io.Reader) (checkInput, error) {
 		}
 	})
 	input.leaveOutEncrypted()
-	return input, errors.Join(problems...)
+	if len(unreadable.problems) > 0 {
+		return checkInput{}, unreadable
+	}
+	return input, nil
 }
 
 // leaveOutEncrypted removes the objects that SOPS encrypted. Their values say nothing.

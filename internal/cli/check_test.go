@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"mtls.egress/webhook/internal/workload"
+	"mtls.egress/webhook/test/golden"
 )
 
 const privilegedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probe",` +
@@ -28,7 +30,7 @@ const privilegedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probe
 func executeCheck(stdin string, args ...string) (stdout, stderr string, code int) {
 	stdout, stderr, err := executeWith(stdin, append([]string{"check"}, args...)...)
 	if err != nil {
-		stderr += err.Error()
+		stderr += withoutUsage(err.Error())
 	}
 	return stdout, stderr, ExitCode(err)
 }
@@ -159,6 +161,34 @@ func TestCheckLeavesSourcesOfOtherToolsAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pull request shows only what is in the report.
+func TestUnreadableInputIsInTheReport(t *testing.T) {
+	want, err := filepath.Abs("testdata/check-unreadable.golden.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	write(t, "bad.yaml", badPod)
+	write(t, "damaged.yaml",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {a: 1}}\n---\napiVersion: v1\nkind: [\n")
+	message := "damaged.yaml, document 1, line 3, Pod a: metadata.labels.a: is a number, want text: write it in quotes\n" +
+		"damaged.yaml, document 2, line 6: is not valid YAML: did not find expected node content\n" +
+		`the path "gone.yaml" does not exist`
+	var text strings.Builder
+	for _, format := range []string{"text", "json", "github", "gitlab", "junit", "sarif"} {
+		stdout, stderr, code := executeCheck("", "-f", "bad.yaml", "-f", "damaged.yaml", "-f", "gone.yaml", "-o", format,
+			"--fail-on=none")
+		if stderr != message || code != ExitUnable {
+			t.Errorf("-o %s: exit code %d, standard error %q, want %q", format, code, stderr, message)
+		}
+		if format == "sarif" { // without the rules and the version, which come first
+			_, stdout, _ = strings.Cut(stdout, `"columnKind"`)
+		}
+		fmt.Fprintf(&text, "### %s\n%s\n", format, stdout)
+	}
+	golden.Compare(t, want, []byte(text.String()))
 }
 
 func TestABaselineIsWrittenAndAccepted(t *testing.T) {

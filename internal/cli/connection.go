@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the plugins that kubeconfigs can name, as in kubectl
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -17,9 +19,20 @@ import (
 type connectionFlags struct {
 	kubeconfig string
 	context    string
+	// command is the command that has the flags. It is nil without one.
+	command *cobra.Command
+}
+
+// typed returns text for the user, with commands as in [inTypedWords].
+func (f *connectionFlags) typed(text string) string {
+	if f.command == nil {
+		return text
+	}
+	return inTypedWords(f.command, text)
 }
 
 func (f *connectionFlags) add(cmd *cobra.Command) {
+	f.command = cmd
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "",
 		"the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config, then the Pod's service account)")
 	cmd.Flags().StringVar(&f.context, "context", "", "the kubeconfig context (default: the current one)")
@@ -34,6 +47,20 @@ func (f *connectionFlags) config(timeout time.Duration) (*rest.Config, error) {
 	config.UserAgent = name + "/" + ownVersion()
 	config.Timeout = timeout
 	return config, nil
+}
+
+// progress returns a progress for requests to the API server. It shows nothing if a plugin of the
+// kubeconfig may ask the user to log in: the plugin writes to the same terminal, and the line of
+// the progress would erase the question.
+func (f *connectionFlags) progress(out io.Writer) progress {
+	config, err := restConfig(f.kubeconfig, f.context)
+	if err != nil { // the command says so
+		return progress{}
+	}
+	if plugin := config.ExecProvider; plugin != nil && plugin.InteractiveMode != clientcmdapi.NeverExecInteractiveMode {
+		return progress{}
+	}
+	return newProgress(out)
 }
 
 // client returns a client with a request timeout. types add the required kinds to its scheme.

@@ -67,7 +67,7 @@ func (f *completeFlags) validate() error {
 		problems = append(problems, errors.New("--cert is missing: set it to the file with the signed certificate"))
 	}
 	_, err := f.resolve()
-	return errors.Join(append(problems, err, f.secretFlags.validate("the chain of the certificate"))...)
+	return wrongCommandLine(append(problems, err, f.secretFlags.validate("the chain of the certificate"))...)
 }
 
 func runComplete(
@@ -77,7 +77,8 @@ func runComplete(
 	flags *completeFlags,
 	now time.Time,
 ) error {
-	if err := errors.Join(flags.validate(), flags.refuseTerminal(out)); err != nil {
+	err := wrongCommandLine(flags.validate(), flags.refuseTerminal(out))
+	if err := errors.Join(err, checkNewFile("--output-file", flags.outputFile)); err != nil {
 		return err
 	}
 	t, err := flags.resolve()

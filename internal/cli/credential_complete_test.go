@@ -99,9 +99,7 @@ func TestCSRTellsAllProblems(t *testing.T) {
 				`example orders.example.com` + "\n" +
 				`--key-type "dsa" is not a key type: use one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096`,
 		},
-		"no host": {nil, 2, "mtls-egress-webhook credential csr needs an argument: the host of the credential\n" +
-			"Usage: mtls-egress-webhook credential csr HOST [--subject NAME] [--dns NAME] [flags]\n" +
-			"See mtls-egress-webhook credential csr --help"},
+		"no host": {nil, 2, "mtls-egress-webhook credential csr needs an argument: the host of the credential"},
 		"a folder that isn't there": {
 			[]string{"a.example", "--subject", "CN=x", "--out-dir", "/nowhere"},
 			2,

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +37,7 @@ Exit codes: 0 done; 2 invalid command line, or the files could not be written.`,
     --subject CN=orders,O=Example,C=DE --dns orders.example.com`,
 		Args: oneArgument("the host of the credential"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runCSR(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0], flags)
+			return runCSR(cmd, args[0], flags)
 		},
 	}
 	set := cmd.Flags()
@@ -57,7 +56,7 @@ Exit codes: 0 done; 2 invalid command line, or the files could not be written.`,
 	return cmd
 }
 
-func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
+func runCSR(cmd *cobra.Command, host string, flags *csrFlags) error {
 	normalized, hostErr := egress.NormalizeHost(host)
 	if hostErr != nil {
 		hostErr = fmt.Errorf("HOST %s %w", host, hostErr)
@@ -67,7 +66,7 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 		keyTypeErr = fmt.Errorf("--key-type %w", keyTypeErr)
 	}
 	request, requestErr := credential.NewRequest(flags.identity)
-	if err := errors.Join(hostErr, requestErr, keyTypeErr); err != nil {
+	if err := wrongCommandLine(hostErr, requestErr, keyTypeErr); err != nil {
 		return err
 	}
 	key, err := credential.GenerateKey(flags.keyType)
@@ -83,15 +82,15 @@ func runCSR(out, diagnostics io.Writer, host string, flags *csrFlags) error {
 	if err := writePair(keyFile, keyPEM, requestFile, requestPEM); err != nil {
 		return err
 	}
-	if err := writeNotes(diagnostics, findingLines(request.Findings())); err != nil {
+	if err := writeNotes(cmd.ErrOrStderr(), findingLines(request.Findings())); err != nil {
 		return err
 	}
 	created := createdRequest{Target: normalized, KeyType: flags.keyType, KeyFile: keyFile, RequestFile: requestFile}
-	encoded, err := encodeResult(created, flags.output, created.text)
+	encoded, err := encodeResult(created, flags.output, func() string { return inTypedWords(cmd, created.text()) })
 	if err != nil {
 		return err
 	}
-	_, err = out.Write(encoded)
+	_, err = cmd.OutOrStdout().Write(encoded)
 	return err
 }
 

@@ -148,7 +148,7 @@ func (f *describeFlags) validate(argument string) error {
 					"certificate without a host"),
 		)
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // readIssuers reads all files and returns all errors at once.

@@ -92,7 +92,8 @@ func runImport(
 	flags *importFlags,
 	now time.Time,
 ) error {
-	if err := errors.Join(flags.validate(args), flags.refuseTerminal(out)); err != nil {
+	err := wrongCommandLine(flags.validate(args), flags.refuseTerminal(out))
+	if err := errors.Join(err, checkNewFile("--output-file", flags.outputFile)); err != nil {
 		return err
 	}
 	if flags.btpDestination != "" {
@@ -115,7 +116,7 @@ func runImport(
 		imported, err = flags.openArchive(in, diagnostics, sourceName(args[0]), content)
 	} else {
 		if flags.serverCA == "" {
-			return serverCAMissing(keyStoreChain)
+			return wrongCommandLine(serverCAMissing(keyStoreChain))
 		}
 		imported.bundle, err = openKeyStore(in, diagnostics, sourceName(args[0]), content, flags.passwordFile)
 	}
@@ -221,7 +222,7 @@ func (f *importFlags) validate(args []string) error {
 	if len(args) > 0 && f.btpDestination == "" {
 		chain = "" // An archive can hold the CA of the server.
 	}
-	return errors.Join(append(problems, f.secretFlags.validate(chain))...)
+	return wrongCommandLine(append(problems, f.secretFlags.validate(chain))...)
 }
 
 // openKeyStore reads the password only if content looks like a key store.

@@ -124,7 +124,7 @@ func (f *secretFlags) validate(chain string) error {
 	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--namespace %s: %s", f.namespace, strings.Join(errs, "; ")))
 	}
-	return errors.Join(append(problems, checkNewFile("--output-file", f.outputFile))...)
+	return wrongCommandLine(problems...)
 }
 
 // resolve returns the target of --target with its default Secret name.
@@ -145,8 +145,8 @@ func (f *secretFlags) finish(t egress.Target) (egress.Target, error) {
 		t.SecretName = f.secretName
 	}
 	if errs := validation.IsDNS1123Subdomain(t.SecretName); len(errs) > 0 {
-		return t, fmt.Errorf("the default Secret name %s is not valid (%s): set --secret-name", t.SecretName,
-			strings.Join(errs, "; "))
+		return t, wrongCommandLine(fmt.Errorf("the default Secret name %s is not valid (%s): set --secret-name",
+			t.SecretName, strings.Join(errs, "; ")))
 	}
 	t.ServerCA.System = f.serverCA == systemCA
 	return t, nil
@@ -238,7 +238,7 @@ func (f *secretFlags) write(
 	if err := writeOutput(out, f.outputFile, encoded); err != nil || f.output == outputText {
 		return err
 	}
-	return writeNotes(diagnostics, f.nextSteps(t, withTarget))
+	return writeNotes(diagnostics, f.typed(f.nextSteps(t, withTarget)))
 }
 
 // secretObjects returns the manifests of a credential.

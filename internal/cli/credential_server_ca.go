@@ -46,9 +46,9 @@ by another way.
 The command sends a TLS handshake and nothing else: no client certificate and no
 request.
 
-Exit codes: 0 the CA was found; 1 the server can't be reached, no source has a
-CA for it, or its certificate is not usable (expired, for another name); 2
-invalid command line or input.`,
+Exit codes: 0 the CA was found; 1 no source has a CA for the server, or its
+certificate is not usable (expired, for another name); 2 invalid command line or
+input, or the server can't be reached or presents no certificate.`,
 		Example: `  mtls-egress-webhook credential server-ca external.system.com
 
   mtls-egress-webhook credential server-ca external.system.com \
@@ -96,7 +96,7 @@ func runServerCA(
 	now time.Time,
 ) error {
 	t, err := flags.target(argument)
-	if err := errors.Join(err, checkNewFile("--save", flags.save)); err != nil {
+	if err := errors.Join(wrongCommandLine(err), checkNewFile("--save", flags.save)); err != nil {
 		return err
 	}
 	sources, err := flags.sources(in, diagnostics)
@@ -110,7 +110,7 @@ func runServerCA(
 	})
 	done()
 	if seen.Server == nil {
-		return notFine(errors.New(verify.Evaluate(seen).Message))
+		return errors.New(verify.Evaluate(seen).Message) // there is no certificate to examine
 	}
 	report, err := reportOf(t, seen, sources, now)
 	if err != nil {

@@ -316,9 +316,7 @@ func TestServerCARefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		"no host": {nil, ExitUnable, "mtls-egress-webhook credential server-ca needs an argument: HOST or HOST:PORT\n" +
-			"Usage: mtls-egress-webhook credential server-ca HOST[:PORT] [--save FILE] [flags]\n" +
-			"See mtls-egress-webhook credential server-ca --help"},
+		"no host": {nil, ExitUnable, "mtls-egress-webhook credential server-ca needs an argument: HOST or HOST:PORT"},
 		"a URL": {
 			[]string{"https://external.system.com/"}, ExitUnable,
 			`https://external.system.com/ has a scheme, "https"; write the host alone, as in "external.system.com"`,
@@ -343,12 +341,12 @@ func TestServerCARefuses(t *testing.T) {
 			`--from: "` + filepath.Join(s.folder, "text") + `" (CA of the server) is not PEM: it has no BEGIN line`,
 		},
 		"nobody listens": {
-			[]string{"external.system.com", "--connect", closed.Addr().String()}, ExitNotFine,
+			[]string{"external.system.com", "--connect", closed.Addr().String()}, ExitUnable,
 			"this machine can't connect to " + closed.Addr().String() + ": connection refused; check the port, firewalls and " +
 				"NetworkPolicies",
 		},
 		"a server without TLS": {
-			[]string{"external.system.com", "--connect", plain}, ExitNotFine,
+			[]string{"external.system.com", "--connect", plain}, ExitUnable,
 			"the server at " + plain + " answers with HTTP in plain text: set its TLS port in spec.port of the EgressTarget",
 		},
 	}

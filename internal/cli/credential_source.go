@@ -74,7 +74,7 @@ func (f *sourceFlags) validate(argument string) error {
 	if argument == standardInput && f.passwordFile == standardInput {
 		problems = append(problems, errors.New("the file and the password can't both come from standard input"))
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // read reads the credential in argument, and returns it with a name for messages. The error of a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,7 +146,7 @@ func runVerify(
 	done := newProgress(diagnostics).wait("connecting to " + planned.target.Host)
 	result := planned.run(ctx, now)
 	done()
-	encoded, err := encodeResult(result, flags.output, result.text)
+	encoded, err := encodeResult(result, flags.output, func() string { return flags.typed(result.text()) })
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,11 @@ func runVerify(
 		return notFine(fmt.Errorf("the credential is not verified with %s: %s; credential server-ca %[1]s shows which CA to "+
 			"trust", result.Target, result.Reason))
 	case !result.Verified:
-		return notFine(fmt.Errorf("the credential is not verified with %s: %s", result.Target, result.Reason))
+		err := fmt.Errorf("the credential is not verified with %s: %s", result.Target, result.Reason)
+		if slices.Contains([]string{string(verify.ProbeInterrupted), string(verify.SystemCANotFound)}, result.Reason) {
+			return err // the reason is this machine, and nothing was examined
+		}
+		return notFine(err)
 	}
 	return nil
 }
@@ -215,7 +220,7 @@ func (f *verifyFlags) validate(argument string) error {
 	if f.passwordFile == standardInput && f.serverCAPasswordFile == standardInput {
 		problems = append(problems, errors.New("standard input can only be one of the files"))
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // trial reads the credential.

@@ -74,7 +74,7 @@ or nothing could be read.`,
   mtls-egress-webhook explain deploy/shop -n project --bundle support.tar.gz`,
 		Args: oneArgument("POD, KIND/NAME or egt/HOST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runExplain(cmd.Context(), cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr()), args[0], flags, time.Now())
+			return runExplain(cmd.Context(), cmd.OutOrStdout(), flags.progress(cmd.ErrOrStderr()), args[0], flags, time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -103,7 +103,7 @@ func (f *explainFlags) validate() (host string, err error) {
 			problems = append(problems, fmt.Errorf("--target: %w", err))
 		}
 	}
-	return host, errors.Join(problems...)
+	return host, wrongCommandLine(problems...)
 }
 
 func runExplain(
@@ -112,7 +112,7 @@ func runExplain(
 	host, err := flags.validate()
 	kinds, kindsErr := flags.workloads.kinds()
 	subject, subjectErr := live.ParseSubject(argument, kinds)
-	if err := errors.Join(err, kindsErr, subjectErr); err != nil {
+	if err := wrongCommandLine(err, kindsErr, subjectErr); err != nil {
 		return err
 	}
 	reader, err := flags.reader(now)
@@ -132,7 +132,7 @@ func runExplain(
 	for _, each := range facts {
 		reports = append(reports, explain.Explain(each))
 	}
-	if err := writeReports(out, reports, flags.output); err != nil {
+	if err := writeReports(out, reports, flags.output, flags.typed); err != nil {
 		return err
 	}
 	if flags.bundle != "" {
@@ -164,13 +164,14 @@ func (f *explainFlags) reader(now time.Time) (*live.Reader, error) {
 	}, nil
 }
 
-func writeReports(out io.Writer, reports []explain.Report, output string) error {
+// writeReports writes the reports. typed is applied to text: see [connectionFlags.typed].
+func writeReports(out io.Writer, reports []explain.Report, output string, typed func(string) string) error {
 	encoded, err := encodeResult(map[string]any{"reports": reports}, output, func() string {
 		texts := make([]string, len(reports))
 		for n := range reports {
 			texts[n] = reports[n].Text(color.Wanted(out))
 		}
-		return strings.Join(texts, "\n")
+		return typed(strings.Join(texts, "\n"))
 	})
 	if err != nil {
 		return err

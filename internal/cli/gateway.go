@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -76,7 +75,7 @@ func runGateway(out io.Writer, host string, flags *gatewayFlags) error {
 			egress.Excerpt(flags.sni), strings.Join(wrong, "; ")))
 	}
 	if len(problems) > 0 {
-		return errors.Join(problems...)
+		return wrongCommandLine(problems...)
 	}
 	t := egress.FromEgressTarget("", host, &v1alpha1.EgressTarget{
 		Spec: v1alpha1.EgressTargetSpec{Port: flags.port, SNI: strings.ToLower(flags.sni)},

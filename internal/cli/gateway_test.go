@@ -37,7 +37,7 @@ func TestGatewayNamesAllThatIsWrong(t *testing.T) {
 	if err == nil {
 		t.Fatal("there is no error")
 	}
-	if diff := cmp.Diff(want, err.Error()); diff != "" {
+	if diff := cmp.Diff(want, withoutUsage(err.Error())); diff != "" {
 		t.Error("(-want +got):\n" + diff)
 	}
 	if code := ExitCode(err); code != ExitUnable {

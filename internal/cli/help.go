@@ -65,11 +65,14 @@ func newHelpCommand(root *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// completionCommand is the name of the command that prints the completion of a shell.
+const completionCommand = "completion"
+
 // newCompletionCommand returns the command that prints the completion of a shell.
 func newCompletionCommand() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
-		Use:   "completion (" + strings.Join(shells, " | ") + ")",
+		Use:   completionCommand + " (" + strings.Join(shells, " | ") + ")",
 		Short: "Print the completion script of a shell",
 		Long: `Print a script with which the shell completes commands, flags, and the names of
 objects in the cluster. Bash needs the package bash-completion, and zsh needs

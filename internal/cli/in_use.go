@@ -22,8 +22,9 @@ import (
 // injection.
 type user struct {
 	namespace, kind, name string
-	// targets are the requested targets, as in the annotation.
-	targets string
+	// targets are the hosts that it asks for. If the annotation can't be parsed, unparsed is its text.
+	targets  []string
+	unparsed string
 }
 
 const kindPod = "Pod"
@@ -33,7 +34,10 @@ func podUser(pod *corev1.Pod) (user, bool) {
 	// A terminating Pod can still make calls.
 	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	injected := pod.Labels[egress.LabelInjected] == egress.LabelValue
-	return newUser(pod, kindPod, podTargets(pod)), injected && !ended
+	found := newUser(pod, kindPod, pod.Annotations[egress.AnnotationTarget])
+	// The annotation may have been removed from the running Pod.
+	found.targets = podHosts(pod)
+	return found, injected && !ended
 }
 
 // workloadUser reports whether the workload needs the webhook. Workloads that create no more Pods
@@ -61,24 +65,17 @@ func workloadUser(kind workload.Kind, object *unstructured.Unstructured) (user, 
 	return user{}, false, nil
 }
 
-func newUser(object client.Object, kind, targets string) user {
-	return user{namespace: object.GetNamespace(), kind: kind, name: object.GetName(), targets: targets}
-}
-
-// podTargets returns the targets in the annotation or, if it was removed from the running Pod, in
-// the labels.
-func podTargets(pod *corev1.Pod) string {
-	if targets, asks := pod.Annotations[egress.AnnotationTarget]; asks {
-		return targets
+// newUser returns a user with the targets in the text of its annotation, which may be "".
+func newUser(object client.Object, kind, annotation string) user {
+	found := user{namespace: object.GetNamespace(), kind: kind, name: object.GetName()}
+	if annotation == "" {
+		return found
 	}
-	var hosts []string
-	for label := range pod.Labels {
-		if host, found := strings.CutPrefix(label, egress.LabelHostPrefix); found {
-			hosts = append(hosts, host)
-		}
+	intent, _, errs := egress.ParseIntent(map[string]string{egress.AnnotationTarget: annotation}, nil)
+	if found.targets = intent.Hosts(); len(errs) > 0 {
+		found.unparsed = annotation
 	}
-	slices.Sort(hosts)
-	return strings.Join(hosts, ",")
+	return found
 }
 
 func isHistory(object *unstructured.Unstructured) bool {
@@ -118,7 +115,9 @@ type userLine struct {
 	Namespace string `json:"namespace"`
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
-	Targets   string `json:"targets"`
+	// Targets are hosts. Unparsed is the text of an annotation that can't be parsed.
+	Targets  []string `json:"targets"`
+	Unparsed string   `json:"unparsed,omitempty"`
 }
 
 // sortUsers sorts workloads before Pods.
@@ -139,7 +138,7 @@ func sortUsers(users []user) {
 func usersTable(users []user, shown int) string {
 	rows := [][]string{{"NAMESPACE", "KIND", "NAME", "TARGETS"}}
 	for _, u := range users[:min(len(users), shown)] {
-		rows = append(rows, []string{u.namespace, u.kind, u.name, cell(u.targets)})
+		rows = append(rows, []string{u.namespace, u.kind, u.name, cell(cmp.Or(u.unparsed, listed(u.targets)))})
 	}
 	text := table(rows)
 	if more := len(users) - shown; more > 0 {
@@ -152,7 +151,10 @@ func usersTable(users []user, shown int) string {
 func userLines(users []user) map[string][]userLine {
 	lines := make([]userLine, len(users))
 	for n, u := range users {
-		lines[n] = userLine{Namespace: u.namespace, Kind: u.kind, Name: u.name, Targets: u.targets}
+		lines[n] = userLine{Namespace: u.namespace, Kind: u.kind, Name: u.name, Targets: u.targets, Unparsed: u.unparsed}
+		if u.targets == nil {
+			lines[n].Targets = []string{}
+		}
 	}
 	return map[string][]userLine{"users": lines}
 }

@@ -157,6 +157,18 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 			"CronJob external.system.com",
 		},
 		"something that makes no Pods": {&corev1.ConfigMap{ObjectMeta: named(asks)}, ""},
+		"a Deployment of two targets, one with its port": {
+			&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": "B.example.com:8443, a.example.com"})},
+			"Deployment b.example.com,a.example.com",
+		},
+		"a Deployment whose annotation can't be parsed": {
+			&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": "https://a.example.com"})},
+			"Deployment  unparsed https://a.example.com",
+		},
+		"a Pod whose annotation was changed to one that can't be parsed": {
+			injected(corev1.PodRunning, map[string]string{"mtls.egress/target": "a b"}),
+			"Pod a.example.com,b.example.com unparsed a b",
+		},
 		"a value that admission would refuse asks too": {
 			&appsv1.Deployment{ObjectMeta: named(map[string]string{"mtls.egress/target": ""})},
 			"Deployment ",
@@ -164,17 +176,20 @@ func TestWhatNeedsTheWebhook(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			want := user{}
-			kind, targets, needs := strings.Cut(test.want, " ")
+			want, needs := "", test.want != ""
 			if needs {
-				want = user{namespace: "project", kind: kind, name: "orders", targets: targets}
+				want = "project/orders " + test.want
 			}
 			got, found := userOf(t, test.object)
 			if found != needs {
 				t.Errorf("needs the webhook: %t, want %t", found, needs)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(user{})); needs && diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			text := fmt.Sprintf("%s/%s %s %s", got.namespace, got.name, got.kind, strings.Join(got.targets, ","))
+			if got.unparsed != "" {
+				text += " unparsed " + got.unparsed
+			}
+			if needs && text != want {
+				t.Errorf("got %q, want %q", text, want)
 			}
 		})
 	}
@@ -210,7 +225,7 @@ func userOf(t *testing.T, object client.Object) (user, bool) {
 func TestTheTableOfUsers(t *testing.T) {
 	var many []user
 	for i := range 23 {
-		many = append(many, user{"project", "Pod", fmt.Sprintf("orders-%02d", i), asked})
+		many = append(many, asking("project", "Pod", fmt.Sprintf("orders-%02d", i), asked))
 	}
 	tests := map[string]struct {
 		users []user
@@ -218,27 +233,25 @@ func TestTheTableOfUsers(t *testing.T) {
 	}{
 		"workloads come before Pods, each in order": {
 			users: []user{
-				{
-					"b",
-					"Pod",
-					"orders-1",
-					asked,
-				},
-				{"b", "Deployment", "orders", asked + ",b.com:8443"},
-				{"a", "Pod", "stock-1", asked},
-				{"b", "CronJob", "orders", asked},
-				{"a", "StatefulSet", "stock", asked},
+				asking("b", "Pod", "orders-1", asked),
+				asking("b", "Deployment", "orders", asked, "b.com"),
+				asking("a", "Pod", "stock-1", asked),
+				asking("b", "CronJob", "orders", asked),
+				asking("a", "StatefulSet", "stock", asked),
 			},
 			want: `NAMESPACE   KIND          NAME       TARGETS
 a           StatefulSet   stock      external.system.com
 b           CronJob       orders     external.system.com
-b           Deployment    orders     external.system.com,b.com:8443
+b           Deployment    orders     external.system.com,b.com
 a           Pod           stock-1    external.system.com
 b           Pod           orders-1   external.system.com
 `,
 		},
-		"a value with line breaks stays in its row": {
-			users: []user{{"a", "Pod", "a", "x.com,\n\ty.com\x1b[31m"}, {"a", "Pod", "b", strings.Repeat("ö", 100)}},
+		"an annotation that can't be parsed and has line breaks stays in its row": {
+			users: []user{
+				{namespace: "a", kind: "Pod", name: "a", unparsed: "x.com,\n\ty.com\x1b[31m"},
+				{namespace: "a", kind: "Pod", name: "b", unparsed: strings.Repeat("ö", 100)},
+			},
 			want: "NAMESPACE   KIND   NAME   TARGETS\na           Pod    a      x.com, " +
 				"y.com[31m\na           Pod    b      " + strings.Repeat(
 				"ö",
@@ -267,6 +280,46 @@ b           Pod           orders-1   external.system.com
 			t.Errorf("-o wide gives %q", lines)
 		}
 	})
+}
+
+// asking returns a user with targets.
+func asking(namespace, kind, name string, targets ...string) user {
+	return user{namespace: namespace, kind: kind, name: name, targets: targets}
+}
+
+// status and uninstall-check describe the same workload with the same type.
+func TestTargetsAreAListOfHosts(t *testing.T) {
+	encoded, err := encodeResult(userLines([]user{
+		asking("a", "Deployment", "orders", asked, "b.com"),
+		{namespace: "a", kind: "Deployment", name: "stock", unparsed: "a b"},
+	}), outputJSON, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{
+    "users": [
+        {
+            "namespace": "a",
+            "kind": "Deployment",
+            "name": "orders",
+            "targets": [
+                "external.system.com",
+                "b.com"
+            ]
+        },
+        {
+            "namespace": "a",
+            "kind": "Deployment",
+            "name": "stock",
+            "targets": [],
+            "unparsed": "a b"
+        }
+    ]
+}
+`
+	if diff := cmp.Diff(want, string(encoded)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func sortedTable(users []user, shown int) string {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"mtls.egress/webhook/internal/check/report"
+	"mtls.egress/webhook/internal/explain"
 )
 
 func TestEveryOutputIsDeclaredInOneWay(t *testing.T) {
@@ -76,6 +78,56 @@ func TestJSONAndYAMLHoldTheSame(t *testing.T) {
 			want := outputOf(t, args, outputJSON)
 			if diff := cmp.Diff(want, outputOf(t, args, outputYAML)); diff != "" {
 				t.Errorf("(-json +yaml):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A parser of JSON fails on nothing.
+func TestJSONOfNothingFoundIsJSON(t *testing.T) {
+	printed := func(encoded []byte, err error) (string, error) { return string(encoded), err }
+	run := func(stdin string, args ...string) func() (string, error) {
+		return func() (string, error) {
+			stdout, _, err := executeWith(stdin, args...)
+			return stdout, err
+		}
+	}
+	tests := map[string]func() (string, error){
+		"adopt":         run("", "adopt", "-f", "-", "-o", "json"),
+		"check":         run("", "check", "-f", "-", "-o", "json"),
+		"check, sarif":  run("", "check", "-f", "-", "-o", "sarif"),
+		"check, gitlab": run("", "check", "-f", "-", "-o", "gitlab"),
+		"render":        run("", "render", "-f", "-", "-o", "json"),
+		"explain": func() (string, error) {
+			var out bytes.Buffer
+			err := writeReports(&out, []explain.Report{}, outputJSON, nil)
+			return out.String(), err
+		},
+		"status": func() (string, error) {
+			found, err := readSurvey(t.Context(), adoptionOf(t, handSidecar()), nil)
+			if err != nil {
+				return "", err
+			}
+			return printed(encodeResult(found, outputJSON, nil))
+		},
+		"uninstall-check": func() (string, error) { return printed(encodeResult(userLines(nil), outputJSON, nil)) },
+	}
+	// These print the one thing that they are asked for, or fail.
+	always := []string{"gateway", "version"}
+	eachCommand(t, func(t *testing.T, words []string, cmd *cobra.Command) {
+		path := strings.Join(words, " ")
+		if cmd.Flags().Lookup("output") != nil && tests[path] == nil && words[0] != "credential" &&
+			!slices.Contains(always, path) {
+			t.Error("the test doesn't run it")
+		}
+	})
+	for sentence, run := range tests {
+		t.Run(sentence, func(t *testing.T) {
+			stdout, err := run()
+			var value any
+			parsed := json.Unmarshal([]byte(stdout), &value)
+			if err != nil || parsed != nil || strings.Contains(stdout, "null") {
+				t.Errorf("error %v, %v, output %q", err, parsed, stdout)
 			}
 		})
 	}

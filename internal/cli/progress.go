@@ -21,7 +21,8 @@ type progress struct {
 }
 
 // newProgress returns a progress that writes to out if that is a terminal of a user. A log of a CI
-// system, a file and a pipe get nothing.
+// system, a file and a pipe get nothing. For requests to the API server, use
+// [connectionFlags.progress].
 func newProgress(out io.Writer) progress {
 	if !color.IsTerminal(out) || os.Getenv("TERM") == "dumb" || os.Getenv("CI") != "" {
 		return progress{}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -55,5 +57,40 @@ func TestProgressIsForTerminals(t *testing.T) {
 	shown.wait("connecting")()
 	if shown.out != nil || out.Len() > 0 {
 		t.Errorf("something that is not a terminal gets %q", out.String())
+	}
+}
+
+// The line would erase what a plugin of the kubeconfig asks on the same terminal.
+func TestProgressIsSilentBesideALogin(t *testing.T) {
+	t.Setenv("CI", "")
+	t.Setenv("TERM", "xterm")
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal: %v", err)
+	}
+	t.Cleanup(func() { _ = terminal.Close() })
+	const plugin = `"exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"login","interactiveMode":"%s"}`
+	for sentence, test := range map[string]struct {
+		user  string
+		shown bool
+	}{
+		"a token":                               {`"token":"t"`, true},
+		"a plugin that never asks":              {fmt.Sprintf(plugin, "Never"), true},
+		"a plugin that asks if there is a user": {fmt.Sprintf(plugin, "IfAvailable"), false},
+		"a plugin that always asks":             {fmt.Sprintf(plugin, "Always"), false},
+		"a plugin of the old version, which asks by default": {
+			`"exec":{"apiVersion":"client.authentication.k8s.io/v1beta1","command":"login"}`, false,
+		},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			flags := connectionFlags{kubeconfig: kubeconfigOf(t, "https://127.0.0.1:1", test.user)}
+			if shown := flags.progress(terminal).out != nil; shown != test.shown {
+				t.Errorf("it is shown: %t, want %t", shown, test.shown)
+			}
+		})
+	}
+	missing := connectionFlags{kubeconfig: "/nowhere"}
+	if missing.progress(terminal).out != nil {
+		t.Error("it is shown without a kubeconfig")
 	}
 }

@@ -95,7 +95,7 @@ func (f *renderFlags) validate() error {
 			problems = append(problems, fmt.Errorf("--show %s: the parts are manifests, pods and objects", part))
 		}
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // refusedError lists all problems of the input, one per line.
@@ -119,7 +119,7 @@ func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now
 		wrong = append(wrong, err)
 	}
 	if len(wrong) > 0 {
-		return errors.Join(wrong...)
+		return wrongCommandLine(wrong...)
 	}
 	documents, err := readDocuments(in, flags.FilenameOptions)
 	if err != nil {

@@ -40,6 +40,7 @@ cluster doesn't answer.`,
 	addGroup(root, "Other commands:", newCompletionCommand(), newHelpCommand(root), newVersionCommand())
 	addHelp(root)
 	addCompletion(root)
+	addUsage(root)
 	return root
 }
 

@@ -28,6 +28,13 @@ func executeWith(stdin string, args ...string) (stdout, stderr string, err error
 	return out.String(), problems.String(), err
 }
 
+// withoutUsage returns a message without the line of usage after it.
+// TestWhatACommandRefusesEndsWithItsUsage wants that line for every command.
+func withoutUsage(message string) string {
+	problem, _, _ := strings.Cut(message, "\nUsage: ")
+	return problem
+}
+
 func TestExitCodesAndMessages(t *testing.T) {
 	const (
 		seeServe   = "\nUsage: mtls-egress-webhook serve COMMAND\nSee mtls-egress-webhook serve --help"
@@ -74,7 +81,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"a Secret to clean up without its namespace": {
 			args: []string{"uninstall-cleanup", "--delete-secret=serving"},
 			code: ExitUnable,
-			want: `--delete-secret: "serving" is not NAMESPACE/NAME`,
+			want: `--delete-secret: "serving" is not NAMESPACE/NAME` + "\nUsage: mtls-egress-webhook uninstall-cleanup [flags]" +
+				"\nSee mtls-egress-webhook uninstall-cleanup --help",
 		},
 		"a kubeconfig that uninstall-cleanup can't read": {
 			args: []string{"uninstall-cleanup", "--kubeconfig=/nowhere"},
@@ -89,7 +97,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"an invalid target of admission-check": {
 			args: []string{"admission-check", "--target=https://example.com"},
 			code: ExitUnable,
-			want: `--target: has a scheme, "https"; write the host alone, as in "example.com"`,
+			want: `--target: has a scheme, "https"; write the host alone, as in "example.com"` +
+				"\nUsage: mtls-egress-webhook admission-check [flags]\nSee mtls-egress-webhook admission-check --help",
 		},
 		"a kubeconfig that admission-check can't read": {
 			args: []string{"admission-check", "--kubeconfig=/nowhere"},
@@ -99,7 +108,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 		"an option that can't be is usage": {
 			args: []string{"serve", "controller"},
 			code: ExitUnable,
-			want: "--namespace: is required",
+			want: "--namespace: is required\nUsage: mtls-egress-webhook serve controller [flags]" +
+				"\nSee mtls-egress-webhook serve controller --help",
 		},
 		"a kubeconfig that isn't there is unreadable input": {
 			args: []string{"serve", "webhook", "--namespace=here", "--kubeconfig=/nowhere"},

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -110,7 +109,7 @@ func (o *controllerOptions) validate() error {
 			problems.refusef("expiry-warnings", "%s is not positive", period)
 		}
 	}
-	return errors.Join(append(problems, o.processFlags.validate(map[int]string{})...)...)
+	return wrongCommandLine(append(problems, o.processFlags.validate(map[int]string{})...)...)
 }
 
 func (o *controllerOptions) run(log logr.Logger) error {

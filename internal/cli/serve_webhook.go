@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -143,7 +142,7 @@ func (o *webhookOptions) validate() error {
 		problems.refusef("certificate-adoption-delay",
 			"%s must be positive and less than a third of --certificate-duration", o.adoptionDelay)
 	}
-	return errors.Join(append(problems, o.processFlags.validate(map[int]string{o.port: "webhook-port"})...)...)
+	return wrongCommandLine(append(problems, o.processFlags.validate(map[int]string{o.port: "webhook-port"})...)...)
 }
 
 func (o *webhookOptions) run(log logr.Logger) error {

@@ -51,7 +51,7 @@ aren't; 2 invalid command line, or the cluster could not be read.`,
   mtls-egress-webhook status -A -o wide`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStatus(cmd.Context(), cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr()), flags, time.Now())
+			return runStatus(cmd.Context(), cmd.OutOrStdout(), flags.progress(cmd.ErrOrStderr()), flags, time.Now())
 		},
 	}
 	flags.add(cmd)
@@ -70,7 +70,7 @@ func (f *statusFlags) validate() error {
 	if errs := validation.IsDNS1123Label(f.namespace); f.namespace != "" && len(errs) > 0 {
 		problems = append(problems, fmt.Errorf("--namespace %s: %s", printable(f.namespace), strings.Join(errs, "; ")))
 	}
-	return errors.Join(problems...)
+	return wrongCommandLine(problems...)
 }
 
 // targetLine is the line of a target.

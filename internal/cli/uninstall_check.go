@@ -72,7 +72,7 @@ line or kubeconfig, or the cluster could not be read or changed.`,
 			}
 			ctx, cancel := context.WithTimeout(ctx, defaultCleanupTimeout)
 			defer cancel()
-			defer newProgress(cmd.ErrOrStderr()).wait("waiting until all EgressTargets are deleted")()
+			defer connection.progress(cmd.ErrOrStderr()).wait("waiting until all EgressTargets are deleted")()
 			return deleteAllTargets(ctx, c)
 		},
 	}

@@ -118,7 +118,7 @@ func namedSecrets(names []string) ([]*corev1.Secret, error) {
 		}
 		secrets = append(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
 	}
-	return secrets, errors.Join(problems...)
+	return secrets, wrongCommandLine(problems...)
 }
 
 // deleteSecrets deletes the Secrets that exist.

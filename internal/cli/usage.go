@@ -20,6 +20,73 @@ func wrongUsage(cmd *cobra.Command, problem string) error {
 	return fmt.Errorf("%s\nUsage: %s\nSee %s --help", problem, usage, cmd.CommandPath())
 }
 
+// commandLineError says what is wrong with flags or arguments that cobra accepts.
+type commandLineError struct{ error }
+
+func (e *commandLineError) Unwrap() error { return e.error }
+
+// wrongCommandLine joins the problems of a command line, so that [addUsage] adds the line of usage.
+// It returns nil if all problems are nil.
+func wrongCommandLine(problems ...error) error {
+	if err := errors.Join(problems...); err != nil {
+		return &commandLineError{err}
+	}
+	return nil
+}
+
+// addUsage makes all commands refuse a wrong command line in the same way: also a long flag with
+// one hyphen, and what the command itself refuses with [wrongCommandLine].
+func addUsage(root *cobra.Command) {
+	forEachCommand(root, func(command *cobra.Command) {
+		checkArguments, run := command.Args, command.RunE
+		command.Args = func(cmd *cobra.Command, args []string) error {
+			// What follows such a flag looks like an argument.
+			if problem := oneHyphen(cmd); problem != "" {
+				return wrongUsage(cmd, problem)
+			}
+			if checkArguments == nil {
+				return nil
+			}
+			return checkArguments(cmd, args)
+		}
+		command.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if _, wrong := errors.AsType[*commandLineError](err); wrong {
+				return wrongUsage(cmd, err.Error())
+			}
+			return err
+		}
+	})
+}
+
+// oneHyphen returns the problem of a long flag that is written with one hyphen, or "". Pflag reads
+// -namespace as -n amespace.
+func oneHyphen(cmd *cobra.Command) string {
+	problem := ""
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		values := []string{flag.Value.String()}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			if long := longFlag(cmd, flag, value); long != "" && problem == "" {
+				problem = long
+			}
+		}
+	})
+	return problem
+}
+
+// longFlag returns the problem if the shorthand and its value are a long flag of the command, or
+// "".
+func longFlag(cmd *cobra.Command, flag *pflag.Flag, value string) string {
+	long, _, _ := strings.Cut(flag.Shorthand+value, "=")
+	if flag.Shorthand == "" || cmd.Flags().Lookup(long) == nil {
+		return ""
+	}
+	return fmt.Sprintf("-%s is read as -%s %s: write --%[1]s", long, flag.Shorthand, long[len(flag.Shorthand):])
+}
+
 // noArguments refuses arguments.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -77,7 +144,11 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 		return wrongUsage(cmd, fmt.Sprintf("%q is not a flag: write --NAME or --NAME=VALUE", syntax.GetSpecifiedFlag()))
 	}
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		return wrongUsage(cmd, invalidValue(invalid))
+		problem := longFlag(cmd, invalid.GetFlag(), invalid.GetValue())
+		if problem == "" {
+			problem = invalidValue(invalid)
+		}
+		return wrongUsage(cmd, problem)
 	}
 	return wrongUsage(cmd, err.Error())
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Every command refuses a wrong command line in the same way.
@@ -59,6 +60,76 @@ func TestAWrongCommandLineIsExplained(t *testing.T) {
 			})
 		}
 	})
+}
+
+// Every command also adds the usage to what only the command itself can refuse.
+func TestWhatACommandRefusesEndsWithItsUsage(t *testing.T) {
+	wrong := map[string][]string{
+		"explain":              {"no/such/subject"},
+		"status":               {"-n", "A B"},
+		"credential server-ca": {"https://external.system.com"},
+		"credential import":    {"--target", "a b", "keystore.p12"},
+		"credential csr":       {"localhost"},
+		"credential complete":  nil,
+		"credential inspect":   {"secret/A B"},
+		"credential verify":    nil,
+		"credential describe":  {"client.pem"},
+		"check":                nil,
+		"render":               {"-f", "-", "--other-targets=Perhaps"},
+		"adopt":                nil,
+		"gateway":              {"external.system.com"},
+		"serve webhook":        {"--namespace=here", "--webhook-port=0"},
+		"serve controller":     nil,
+		"admission-check":      {"--target=localhost"},
+		"uninstall-check":      {"--workloads=/nowhere"},
+		"uninstall-cleanup":    {"--delete-secret=serving"},
+	}
+	// Cobra refuses all that these can't do, and completion takes nothing else.
+	without := []string{"", "help", "version", "completion", "credential", "serve"}
+	eachCommand(t, func(t *testing.T, words []string, _ *cobra.Command) {
+		path := strings.Join(words, " ")
+		args, listed := wrong[path]
+		if listed == slices.Contains(without, path) {
+			t.Fatal("the test has no command line for it, or one too many")
+		}
+		if !listed {
+			return
+		}
+		stdout, stderr, err := execute(slices.Concat(words, args)...)
+		if err == nil || ExitCode(err) != ExitUnable || stdout+stderr != "" {
+			t.Fatalf("error %v, exit code %d, output %q", err, ExitCode(err), stdout+stderr)
+		}
+		usage := "\nUsage: " + name + " " + path
+		message := err.Error()
+		if strings.Count(message, usage) != 1 || !strings.HasSuffix(message, "\nSee "+name+" "+path+" --help") {
+			t.Errorf("got %s\nwant it to end with the usage", message)
+		}
+	})
+}
+
+// Pflag reads -namespace as -n amespace.
+func TestALongFlagWithOneHyphenIsRefused(t *testing.T) {
+	eachCommand(t, func(t *testing.T, words []string, cmd *cobra.Command) {
+		cmd.InheritedFlags() // adds those of the parents
+		cmd.Flags().VisitAll(func(long *pflag.Flag) {
+			short := cmd.Flags().ShorthandLookup(long.Name[:1])
+			if short == nil || short.NoOptDefVal != "" {
+				return // it is an unknown shorthand
+			}
+			for _, args := range [][]string{{"-" + long.Name, "x"}, {"-" + long.Name + "=x"}} {
+				_, _, err := execute(slices.Concat(words, args)...)
+				want := "-" + long.Name + " is read as -" + long.Name[:1] + " " + long.Name[1:] + ": write --" + long.Name + "\n"
+				if err == nil || ExitCode(err) != ExitUnable || !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("%q: got %v, want %s", args, err, want)
+				}
+			}
+		})
+	})
+	for _, args := range [][]string{{"check", "-nother", "-f", "/nowhere"}, {"check", "-f", "ilenames.yaml"}} {
+		if _, _, err := execute(args...); err == nil || !strings.Contains(err.Error(), "does not exist") {
+			t.Errorf("%q: got %v, want that the path does not exist", args, err)
+		}
+	}
 }
 
 func TestNearFlagsAreSuggested(t *testing.T) {

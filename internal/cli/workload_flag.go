@@ -28,12 +28,12 @@ func (f *workloadFlag) kinds() (workload.Kinds, error) {
 	if !strings.HasPrefix(strings.TrimSpace(f.value), "{") {
 		var err error
 		if text, err = os.ReadFile(f.value); err != nil {
-			return nil, fmt.Errorf("--workloads: %w", err)
+			return nil, wrongCommandLine(fmt.Errorf("--workloads: %w", err))
 		}
 	}
 	kinds, err := workload.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("--workloads: %w", err)
+		return nil, wrongCommandLine(fmt.Errorf("--workloads: %w", err))
 	}
 	return kinds, nil
 }

@@ -25,7 +25,7 @@ func writeGitHub(out io.Writer, r Report) error {
 		}
 		fmt.Fprintf(&text, "::%s %stitle=%s::%s\n", finding.Rule.Severity, at,
 			property.Replace(finding.Rule.ID+" "+finding.Rule.Name),
-			data.Replace(egress.Printable(object(finding.Location)+": "+finding.Message)+"\nfix: "+finding.Rule.Fix))
+			data.Replace(egress.Printable(sentence(finding))+"\nfix: "+finding.Rule.Fix))
 	}
 	text.WriteString(summary(r) + "\n")
 	_, err := io.WriteString(out, text.String())

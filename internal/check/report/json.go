@@ -82,7 +82,7 @@ func writeGitLab(out io.Writer, r Report) error {
 	issues, keys := []issue{}, fingerprints(r.open())
 	for n, finding := range r.open() {
 		one := issue{
-			Description: finding.Rule.ID + " " + object(finding.Location) + ": " + finding.Message,
+			Description: finding.Rule.ID + " " + sentence(finding),
 			CheckName:   finding.Rule.ID,
 			Fingerprint: keys[n],
 			Severity:    map[check.Severity]string{check.Error: "major", check.Warning: "minor"}[finding.Rule.Severity],

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"mtls.egress/webhook/internal/manifests"
 )
@@ -63,8 +64,8 @@ func writeJUnit(out io.Writer, r Report) error {
 		at := finding.Location
 		withFindings[at] = true
 		one := junitCase{
-			Name: finding.Rule.ID + " " + finding.Rule.Name + ": " + object(at), Class: at.Source, File: at.Source,
-			Line: finding.Line,
+			Name:  strings.TrimSuffix(finding.Rule.ID+" "+finding.Rule.Name+": "+object(at), ": "),
+			Class: at.Source, File: at.Source, Line: finding.Line,
 		}
 		text := place(finding) + ": " + finding.Message + "\nfix: " + finding.Rule.Fix
 		switch {

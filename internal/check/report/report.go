@@ -70,5 +70,10 @@ func object(at manifests.Location) string {
 	return strings.TrimSpace(at.Kind + " " + strings.TrimPrefix(at.Namespace+"/"+at.Name, "/"))
 }
 
+// sentence returns the message of a finding after its object, if the finding has one.
+func sentence(finding check.Finding) string {
+	return strings.TrimPrefix(object(finding.Location)+": "+finding.Message, ": ")
+}
+
 // line returns the line of a finding for formats that require one.
 func line(finding check.Finding) int { return cmp.Or(finding.Line, 1) }

@@ -61,7 +61,7 @@ type (
 	}
 	sarifLocation struct {
 		Physical *sarifPhysical `json:"physicalLocation,omitempty"`
-		Logical  []sarifLogical `json:"logicalLocations"`
+		Logical  []sarifLogical `json:"logicalLocations,omitempty"`
 	}
 	sarifPhysical struct {
 		Artifact struct {
@@ -94,7 +94,7 @@ func writeSARIF(out io.Writer, r Report) error {
 	for n, finding := range r.Findings {
 		result := sarifResult{
 			RuleID: finding.Rule.ID, RuleIndex: indices[finding.Rule.ID], Level: string(finding.Rule.Severity),
-			Message:      sarifMessage{Text: object(finding.Location) + ": " + finding.Message},
+			Message:      sarifMessage{Text: sentence(finding)},
 			Locations:    []sarifLocation{sarifPlace(finding)},
 			Fingerprints: map[string]string{"object/v1": keys[n]},
 		}
@@ -134,7 +134,10 @@ func (r Report) sarifRule(rule check.Rule) sarifRule {
 }
 
 func sarifPlace(finding check.Finding) sarifLocation {
-	at := sarifLocation{Logical: []sarifLogical{{Name: subject(finding), Kind: "resource"}}}
+	at := sarifLocation{}
+	if name := subject(finding); name != "" {
+		at.Logical = []sarifLogical{{Name: name, Kind: "resource"}}
+	}
 	if finding.Line > 0 {
 		at.Physical = &sarifPhysical{}
 		at.Physical.Artifact.URI = fileURI(finding.Location.Source)
@@ -152,13 +155,16 @@ func fileURI(source string) string {
 	return (&url.URL{Path: strings.TrimPrefix(filepath.ToSlash(source), "./")}).String()
 }
 
-// fingerprints returns a stable hash for each finding: of the rule, the object and the field, and
-// of the number among equal ones.
+// fingerprints returns a stable hash for each finding: of the rule, the object (or the file, if no
+// object could be read) and the field, and of the number among equal ones.
 func fingerprints(findings []check.Finding) []string {
 	hashes := make([]string, len(findings))
 	seen := map[check.Key]int{}
 	for n, finding := range findings {
 		key := finding.Key()
+		if object(finding.Location) == "" {
+			key.Name = finding.Location.Source
+		}
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", key, seen[key]))
 		hashes[n] = hex.EncodeToString(sum[:16])
 		seen[key]++

@@ -22,7 +22,7 @@ func writeText(out io.Writer, r Report) error {
 		fmt.Fprintf(&text, "%s: %s %s: %s\n", color.Bold.Paint(r.Color, egress.Printable(place(finding))),
 			severity.Paint(r.Color, string(finding.Rule.Severity)+" "+finding.Rule.ID), finding.Rule.Name,
 			egress.Printable(finding.Message))
-		if finding.Line > 0 {
+		if finding.Line > 0 && subject(finding) != "" {
 			fmt.Fprintf(&text, "  %s\n", egress.Printable(subject(finding)))
 		}
 		if !explained[finding.Rule.ID] {
@@ -45,10 +45,7 @@ func place(finding check.Finding) string {
 
 // subject returns the object and the field of a finding.
 func subject(finding check.Finding) string {
-	if finding.Field == "" {
-		return object(finding.Location)
-	}
-	return object(finding.Location) + ", " + finding.Field
+	return strings.Trim(object(finding.Location)+", "+finding.Field, ", ")
 }
 
 // summary returns the counts as a line.
