@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -388,11 +389,18 @@ func (t trial) run(ctx context.Context, now time.Time) trialResult {
 	return result
 }
 
-func (r trialResult) text() string {
-	verified := "False"
-	if r.Verified {
-		verified = "True"
+// status is that of the condition Verified: False only if the handshake proves something.
+func (r trialResult) status() metav1.ConditionStatus {
+	switch {
+	case r.Verified:
+		return metav1.ConditionTrue
+	case r.Reason == string(verify.IssuerNotNamed):
+		return metav1.ConditionUnknown
 	}
+	return metav1.ConditionFalse
+}
+
+func (r trialResult) text() string {
 	credentialText := ""
 	if r.NotAfter != nil {
 		credentialText = fmt.Sprintf("%s, expires on %s", r.Subject, r.NotAfter.Format(time.RFC3339))
@@ -403,7 +411,7 @@ func (r trialResult) text() string {
 		{"Connected", r.Address},
 		{"Credential", credentialText},
 		{"SHA-256", r.SHA256},
-		{"Verified", verified},
+		{"Verified", string(r.status())},
 		{"Reason", r.Reason},
 		{"Message", r.Message},
 	} {

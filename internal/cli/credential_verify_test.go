@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
+	"mtls.egress/webhook/internal/verify"
 	"mtls.egress/webhook/test/pki"
 )
 
@@ -80,6 +81,18 @@ func TestVerifyTellsWhatThePartnerAnswers(t *testing.T) {
 		}
 	}
 	compareWithGolden(t, "credential-verify", text.String())
+}
+
+func TestTheStatusIsThatOfTheCondition(t *testing.T) {
+	for reason, want := range map[verify.Reason]string{
+		verify.Verified: "Verified:   True\n", verify.IssuerNotNamed: "Verified:   Unknown\n",
+		verify.IssuerNotAccepted: "Verified:   False\n",
+	} {
+		result := trialResult{Verified: reason == verify.Verified, Reason: string(reason)}
+		if got := result.text(); !strings.Contains(got, want) {
+			t.Errorf("%s: %q lacks %q", reason, got, want)
+		}
+	}
 }
 
 func TestVerifyRefuses(t *testing.T) {
