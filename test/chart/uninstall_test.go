@@ -186,7 +186,7 @@ func buildCommand(t *testing.T) string {
 const (
 	crdName   = "customresourcedefinition.apiextensions.k8s.io/egresstargets.mtls.egress"
 	usersSaid = `NAMESPACE   KIND         NAME      TARGETS
-project     CronJob      report    external.system.com, b.example.com:8443
+project     CronJob      report    external.system.com,b.example.com
 project     Deployment   orders    external.system.com
 default     Pod          by-hand   external.system.com
 error: the webhook is in use: 2 workloads and 1 Pod request mutual TLS. ` +
