@@ -20,31 +20,24 @@ const (
 
 // outputValue is the value of -o. Only the formats of the command can be set.
 type outputValue struct {
-	format  *string
-	formats []cobra.Completion
+	format *string
+	// names are the names of the formats.
+	names []string
 }
 
 // addOutput declares -o, and completes it. formats are those of the command, the default first,
 // each optionally with a description in parentheses, as in "github (workflow commands)".
 func addOutput(cmd *cobra.Command, format *string, formats ...string) {
 	value := &outputValue{format: format}
+	var completions []cobra.Completion
 	for _, each := range formats {
 		name, about, _ := strings.Cut(each, " ")
-		value.formats = append(value.formats, cobra.CompletionWithDesc(name, strings.Trim(about, "()")))
+		value.names = append(value.names, name)
+		completions = append(completions, cobra.CompletionWithDesc(name, strings.Trim(about, "()")))
 	}
-	*format = value.names()[0]
+	*format = value.names[0]
 	cmd.Flags().VarP(value, "output", "o", "the output format: "+orList(formats))
-	complete(cmd, "output", cobra.FixedCompletions(value.formats, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// names returns the names of the formats.
-func (v *outputValue) names() []string {
-	var names []string
-	for _, format := range v.formats {
-		name, _, _ := strings.Cut(format, "\t")
-		names = append(names, name)
-	}
-	return names
+	complete(cmd, "output", cobra.FixedCompletions(completions, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (v *outputValue) String() string { return *v.format }
@@ -53,11 +46,11 @@ func (v *outputValue) String() string { return *v.format }
 func (v *outputValue) Type() string { return "string" }
 
 func (v *outputValue) Set(text string) error {
-	if slices.Contains(v.names(), text) {
+	if slices.Contains(v.names, text) {
 		*v.format = text
 		return nil
 	}
-	return errors.New("the output is " + orList(v.names()))
+	return errors.New("the output is " + orList(v.names))
 }
 
 // orList joins words for a sentence, as in a, b or c.

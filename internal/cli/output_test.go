@@ -30,7 +30,7 @@ func TestEveryOutputIsDeclaredInOneWay(t *testing.T) {
 		if _, found := cmd.GetFlagCompletionFunc("output"); !found {
 			t.Error("it has no completion")
 		}
-		names := value.names()
+		names := value.names
 		if flag.DefValue != names[0] {
 			t.Errorf("the default is %s, want the first of %s", flag.DefValue, names)
 		}
@@ -56,7 +56,7 @@ func TestCheckDeclaresTheFormatsOfItsReport(t *testing.T) {
 	if !ok {
 		t.Fatal("check has no output")
 	}
-	want, got := slices.Sorted(maps.Keys(report.Formats())), slices.Sorted(slices.Values(value.names()))
+	want, got := slices.Sorted(maps.Keys(report.Formats())), slices.Sorted(slices.Values(value.names))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-report +flag):\n%s", diff)
 	}

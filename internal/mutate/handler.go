@@ -102,6 +102,12 @@ func (h *Handler) report(ctx context.Context, request admission.Request, result 
 	h.metrics.requests.WithLabelValues(kind, result.decision, reason).Inc()
 	h.metrics.duration.WithLabelValues(kind).Observe(took.Seconds())
 	log := logf.FromContext(ctx)
+	if result.decision == decisionUnchanged || result.decision == decisionInjected {
+		log = log.V(1)
+	}
+	if result.decision != decisionError && !log.Enabled() {
+		return // nearly all requests, for which the values needn't be made
+	}
 	values := []any{
 		"uid",
 		request.UID,
@@ -122,14 +128,11 @@ func (h *Handler) report(ctx context.Context, request admission.Request, result 
 		"duration",
 		took.String(),
 	}
-	switch result.decision {
-	case decisionError:
+	if result.decision == decisionError {
 		log.Error(result.err, "admission", values...)
-	case decisionUnchanged, decisionInjected:
-		log.V(1).Info("admission", values...)
-	default:
-		log.Info("admission", values...)
+		return
 	}
+	log.Info("admission", values...)
 }
 
 func (h *Handler) answer(ctx context.Context, request admission.Request) (admission.Response, outcome) {

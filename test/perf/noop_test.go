@@ -26,21 +26,7 @@ func startNoop(
 	ours *installation.Installation,
 	chart *admissionv1.MutatingWebhookConfiguration,
 	injected *corev1.Pod,
-) (*admissionv1.MutatingWebhookConfiguration, procfs.Proc, error) {
-	configuration, pid, err := runNoop(ctx, ours, chart, injected)
-	if err != nil {
-		return nil, procfs.Proc{}, err
-	}
-	process, err := procfs.NewProc(pid)
-	return configuration, process, err
-}
-
-func runNoop(
-	ctx context.Context,
-	ours *installation.Installation,
-	chart *admissionv1.MutatingWebhookConfiguration,
-	injected *corev1.Pod,
-) (_ *admissionv1.MutatingWebhookConfiguration, pid int, _ error) {
+) (_ *admissionv1.MutatingWebhookConfiguration, process procfs.Proc, _ error) {
 	const annotations = "/metadata/annotations/"
 	patch, err := json.Marshal([]map[string]string{
 		{
@@ -54,32 +40,32 @@ func runNoop(
 		{"op": "add", "path": annotations + "mtls.egress~1noop", "value": "true"},
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	program := filepath.Join(ours.Dir, "noop")
 	if _, _, err := apiserver.Output(exec.CommandContext(ctx, "go", "build", "-o", program, "./noop")); err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	webhook := exec.CommandContext(ctx, program, string(patch))
 	webhook.Stderr = os.Stderr
 	stdout, err := webhook.StdoutPipe()
 	if err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	// Held open until this process ends.
 	if _, err := webhook.StdinPipe(); err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	if err := webhook.Start(); err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {
-		return nil, 0, err
+		return nil, process, err
 	}
 	var listens struct{ URL, CA string }
 	if err := json.Unmarshal(line, &listens); err != nil {
-		return nil, 0, fmt.Errorf("%q: %w", line, err)
+		return nil, process, fmt.Errorf("%q: %w", line, err)
 	}
 	configuration := &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: noopWebhook},
@@ -88,5 +74,6 @@ func runNoop(
 	configuration.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{
 		URL: &listens.URL, CABundle: []byte(listens.CA),
 	}
-	return configuration, webhook.Process.Pid, nil
+	process, err = procfs.NewProc(webhook.Process.Pid)
+	return configuration, process, err
 }
