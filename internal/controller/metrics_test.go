@@ -78,7 +78,7 @@ func TestTheTeamOfATarget(t *testing.T) {
 		"an EgressTarget before a namespace": {labels{"app.kubernetes.io/part-of": "pay"}, labels{"team": "shop"}, "pay"},
 		"the first label first":              {nil, labels{"team": "shop", "app.kubernetes.io/part-of": "pay"}, "shop"},
 		"the second without the first":       {nil, labels{"app.kubernetes.io/part-of": "pay"}, "pay"},
-		"an empty label is none":             {labels{"team": ""}, labels{"team": "shop"}, "shop"},
+		"an empty label counts as missing":   {labels{"team": ""}, labels{"team": "shop"}, "shop"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
