@@ -29,7 +29,7 @@ func TestAnchorMembers(t *testing.T) {
 		mesh.OwnerReference(&v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "gone"}}, false),
 	})
 
-	names := func(members []v1alpha1.EgressTarget) []string {
+	names := func(members []*v1alpha1.EgressTarget) []string {
 		var names []string
 		for _, m := range members {
 			names = append(names, m.Name)
@@ -49,14 +49,14 @@ func TestAnchorMembers(t *testing.T) {
 }
 
 func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
-	a := v1alpha1.EgressTarget{
+	a := &v1alpha1.EgressTarget{
 		ObjectMeta: metav1.ObjectMeta{Name: "a.com", UID: "a"}, Spec: v1alpha1.EgressTargetSpec{AppPort: 8080},
 	}
-	b := v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "b.com", UID: "b"}}
-	forward := Anchor("project", []int32{8080, 80}, []v1alpha1.EgressTarget{a, b}, nil)
-	backward := Anchor("project", []int32{80, 8080}, []v1alpha1.EgressTarget{b, a}, nil)
+	b := &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: "b.com", UID: "b"}}
+	forward := Anchor("project", []int32{8080, 80}, []*v1alpha1.EgressTarget{a, b}, nil)
+	backward := Anchor("project", []int32{80, 8080}, []*v1alpha1.EgressTarget{b, a}, nil)
 	want := mesh.Anchor("project", []int32{8080, 80})
-	want.OwnerReferences = []metav1.OwnerReference{mesh.OwnerReference(&a, false), mesh.OwnerReference(&b, false)}
+	want.OwnerReferences = []metav1.OwnerReference{mesh.OwnerReference(a, false), mesh.OwnerReference(b, false)}
 	for _, got := range []*networkingv1.ServiceEntry{forward, backward} {
 		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -67,10 +67,10 @@ func TestAnAnchorIsTheSameWhateverTheOrder(t *testing.T) {
 // etcd rejects an object with thousands of owner references, and each new owner costs a write of
 // the anchor.
 func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
-	var members []v1alpha1.EgressTarget
+	var members []*v1alpha1.EgressTarget
 	for n := range 3000 {
 		name := fmt.Sprintf("%04d.example.com", n)
-		members = append(members, v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}})
+		members = append(members, &v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}})
 	}
 	names := func(owners []metav1.OwnerReference) []string {
 		var names []string
@@ -82,7 +82,7 @@ func TestAnAnchorHasFewOwnersAndKeepsThem(t *testing.T) {
 	present := mesh.NewUnstructured(mesh.KindServiceEntry)
 	present.SetOwnerReferences(anchorOwners(members[2990:], nil))
 	tests := map[string]struct {
-		members []v1alpha1.EgressTarget
+		members []*v1alpha1.EgressTarget
 		present metav1.Object
 		want    []string
 	}{

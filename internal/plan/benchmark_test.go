@@ -7,10 +7,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
 	"mtls.egress/webhook/internal/informers"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/plan"
 )
 
@@ -58,6 +60,26 @@ func BenchmarkDecideForManyPods(b *testing.B) {
 		if status.Pods != count {
 			b.Fatalf("%d Pods", status.Pods)
 		}
+	}
+}
+
+// BenchmarkAnchor makes the anchor of a namespace with 1,000 targets, as each of them does when it is
+// programmed.
+func BenchmarkAnchor(b *testing.B) {
+	var siblings []v1alpha1.EgressTarget
+	for n := range 1000 {
+		name := fmt.Sprintf("partner-%d.example.com", n)
+		siblings = append(siblings, v1alpha1.EgressTarget{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "project", Name: name, UID: types.UID(name), Finalizers: []string{egress.Finalizer},
+		}})
+	}
+	present, err := mesh.Unstructured(plan.Anchor("project", nil, plan.AnchorMembers(nil, siblings, nil), nil))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		plan.Anchor("project", nil, plan.AnchorMembers(&siblings[0], siblings[1:], present), present)
 	}
 }
 
