@@ -227,7 +227,7 @@ bench-mesh: $(BENCHSTAT) ## Run the benchmarks of calls through the sidecar. The
 
 .PHONY: figures
 figures: ## Write the results of the last `make bench` and `make bench-mesh` into docs/project/performance.md.
-	for section in bench mesh; do \
+	for section in bench mesh targets; do \
 		results=bin/bench.txt; [ $$section = bench ] || results=bin/bench-mesh.txt; \
 		if [ -e $$results ]; then go run ./test/perf/figures $$section $$results docs/project/performance.md; fi; \
 	done

@@ -31,6 +31,8 @@ type Crowd struct {
 	Namespaces, Targets int
 
 	client kubernetes.Interface
+	// ca signs the credentials.
+	ca *pki.CA
 }
 
 // New returns a crowd that isn't there yet. The client has no rate limit.
@@ -60,23 +62,39 @@ func (c *Crowd) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ca, err := pki.Authority("Partner CA")
-	if err != nil {
+	if c.ca, err = pki.Authority("Partner CA"); err != nil {
 		return err
 	}
-	template := pki.Client("shop")
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 90)
-	client, err := ca.Sign(template)
+	data, err := c.credential(time.Now().AddDate(0, 0, 90))
 	if err != nil {
 		return err
 	}
 	return each(ctx, c.Targets, func(ctx context.Context, n int) error {
-		_, err := c.client.CoreV1().Secrets(c.Namespace(n)).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("partner-%d-example-mtls-data", n)},
-			Data:       map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": ca.CertPEM},
-		}, metav1.CreateOptions{})
+		_, err := c.client.CoreV1().Secrets(c.Namespace(n)).Create(ctx, secret(n, data), metav1.CreateOptions{})
 		return err
 	})
+}
+
+// Renew gives a target, by its number, a credential that is valid until then.
+func (c *Crowd) Renew(ctx context.Context, target int, notAfter time.Time) error {
+	data, err := c.credential(notAfter)
+	if err == nil {
+		_, err = c.client.CoreV1().Secrets(c.Namespace(target)).Update(ctx, secret(target, data), metav1.UpdateOptions{})
+	}
+	return err
+}
+
+func (c *Crowd) credential(notAfter time.Time) (map[string][]byte, error) {
+	template := pki.Client("shop")
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), notAfter
+	client, err := c.ca.Sign(template)
+	return map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": c.ca.CertPEM}, err
+}
+
+func secret(target int, data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("partner-%d-example-mtls-data", target)}, Data: data,
+	}
 }
 
 // CreatePods creates Pods that ask for the targets, one target each, in turn. A call that the
@@ -84,12 +102,16 @@ func (c *Crowd) Prepare(ctx context.Context) error {
 func (c *Crowd) CreatePods(ctx context.Context, count int) error {
 	return each(ctx, count, func(ctx context.Context, n int) error {
 		return retry.OnError(retry.DefaultBackoff, apierrors.IsInternalError, func() error {
-			_, err := c.client.CoreV1().
-				Pods(c.Namespace(n%c.Targets)).
-				Create(ctx, Pod(c.Host(n%c.Targets)), metav1.CreateOptions{})
+			_, err := c.CreatePod(ctx, n%c.Targets)
 			return err
 		})
 	})
+}
+
+// CreatePod creates a Pod that asks for a target, by its number, and returns what the API server
+// made of it.
+func (c *Crowd) CreatePod(ctx context.Context, target int) (*corev1.Pod, error) {
+	return c.client.CoreV1().Pods(c.Namespace(target)).Create(ctx, Pod(c.Host(target)), metav1.CreateOptions{})
 }
 
 func each(ctx context.Context, count int, do func(ctx context.Context, n int) error) error {

@@ -1,12 +1,9 @@
 package installation
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	"mtls.egress/webhook/test/scrape"
 )
 
 // Metric returns the sum of a counter or gauge over all webhooks and controllers, from /metrics, of
@@ -46,40 +43,18 @@ func (p *Process) Metric(ctx context.Context, name string, labels map[string]str
 	if err != nil {
 		return 0, err
 	}
-	return metricIn(text, name, labels)
+	return scrape.Sum(text, name, labels)
 }
 
 // APIServerMetric is like Metric, for the API server.
-func (i *Installation) APIServerMetric(ctx context.Context, name string) (float64, error) {
+func (i *Installation) APIServerMetric(
+	ctx context.Context, name string, labels map[string]string,
+) (float64, error) {
 	text, err := i.Admin.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return metricIn(text, name, nil)
-}
-
-// metricIn is the sum of a counter or gauge over the label values of a page of metrics.
-func metricIn(text []byte, name string, labels map[string]string) (float64, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-	if err != nil {
-		return 0, fmt.Errorf("reading the metrics: %w", err)
-	}
-	var sum float64
-	for _, metric := range families[name].GetMetric() {
-		found := map[string]string{}
-		for _, label := range metric.GetLabel() {
-			found[label.GetName()] = label.GetValue()
-		}
-		matches := true
-		for label, value := range labels {
-			matches = matches && found[label] == value
-		}
-		if matches {
-			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
-		}
-	}
-	return sum, nil
+	return scrape.Sum(text, name, labels)
 }
 
 // MetricsPage returns /metrics, in the text format of Prometheus.

@@ -15,62 +15,15 @@ import (
 	"mtls.egress/webhook/test/scene"
 )
 
-// byHand is what a team writes by hand for a partner: the objects have the exportTo that takes the
-// place of %[2]s.
-const byHand = `
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: by-hand, namespace: %[1]s}
-spec:
-  hosts: [external.system.com]
-  exportTo: [%[2]q]
-  location: MESH_EXTERNAL
-  resolution: DNS
-  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: HTTPS}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: by-hand, namespace: %[1]s}
-spec:
-  hosts: [external.system.com]
-  exportTo: [%[2]q]
-  http: [{match: [{port: 80}], route: [{destination: {host: external.system.com, port: {number: 443}}}]}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: by-hand, namespace: %[1]s}
-spec:
-  host: external.system.com
-  exportTo: [%[2]q]
-  trafficPolicy:
-    portLevelSettings:
-    - port: {number: 443}
-      tls:
-        mode: MUTUAL
-        clientCertificate: /etc/by-hand/cert
-        privateKey: /etc/by-hand/key
-        caCertificates: /etc/by-hand/cacert
-        sni: external.system.com
-        subjectAltNames: [external.system.com]
-`
-
-// mountedByHand are the annotations of Istio's by which such a team mounts its Secret.
-func mountedByHand() map[string]string {
-	return map[string]string{
-		"sidecar.istio.io/userVolume":      `[{"name":"by-hand","secret":{"secretName":"external-system-mtls-data"}}]`,
-		"sidecar.istio.io/userVolumeMount": `[{"name":"by-hand","mountPath":"/etc/by-hand","readOnly":true}]`,
-	}
-}
-
 // writtenByHand deploys an app with such a set, and returns it when its calls are answered.
 func writtenByHand(t *testing.T, s *scene.Scene, namespace, exportTo, url string) (*corev1.Pod, scene.Credential) {
 	t.Helper()
 	made := credential(t, s, namespace, "by hand")
-	must(t, s.Apply(t.Context(), fmt.Sprintf(byHand, namespace, exportTo)))
+	must(t, s.Apply(t.Context(), scene.ByHand(namespace, exportTo)))
 	must(t, s.Deploy(t.Context(), scene.App{
 		Namespace:      namespace,
 		Name:           "shop",
-		PodAnnotations: mountedByHand(),
+		PodAnnotations: scene.MountedByHand(),
 		Loops:          []string{url},
 		Args:           []string{"--pause", "20ms", "--timeout", "5s"},
 	}))

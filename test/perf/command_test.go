@@ -13,10 +13,10 @@ import (
 	"mtls.egress/webhook/test/perf/report"
 )
 
-// BenchmarkRenderProcess measures one call of the command that renders a file of 1,000 Deployments,
-// each with a host of its own, from the start of the process to its end. The binary is built as
-// `make build` does.
-func BenchmarkRenderProcess(b *testing.B) {
+// BenchmarkCommand measures one call of the command that renders or checks a file of 1,000
+// Deployments, each with a host of its own, from the start of the process to its end. The binary is
+// built as `make build` does.
+func BenchmarkCommand(b *testing.B) {
 	const deployments, runs = 1000, 10
 	root, err := apiserver.Root(b.Context())
 	if err != nil {
@@ -45,8 +45,9 @@ func BenchmarkRenderProcess(b *testing.B) {
 	if err := report.Environment(pkg); err != nil {
 		b.Fatal(err)
 	}
-	for range runs {
-		process := exec.CommandContext(b.Context(), command, "render", "-f", file)
+	for run := range 2 * runs {
+		subcommand := []string{"render", "check"}[run%2]
+		process := exec.CommandContext(b.Context(), command, subcommand, "-f", file)
 		start := time.Now()
 		if err := process.Run(); err != nil {
 			b.Fatal(err)
@@ -55,7 +56,7 @@ func BenchmarkRenderProcess(b *testing.B) {
 			"ns/op":     float64(time.Since(start).Nanoseconds()),
 			"cpu-ns/op": float64((process.ProcessState.UserTime() + process.ProcessState.SystemTime()).Nanoseconds()),
 		}
-		if err := report.Line(fmt.Sprintf("BenchmarkRenderProcess/deployments=%d", deployments), 1, figures); err != nil {
+		if err := report.Line(fmt.Sprintf("BenchmarkCommand/%s/deployments=%d", subcommand, deployments), 1, figures); err != nil {
 			b.Fatal(err)
 		}
 	}

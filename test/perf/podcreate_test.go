@@ -153,6 +153,8 @@ type turn struct {
 	webhookCPU time.Duration
 	// apiServerCPU is that of the API server, which evaluates match conditions and policies.
 	apiServerCPU time.Duration
+	// inWebhooks and inPolicies are the API server's own measurements of all creates together.
+	inWebhooks, inPolicies time.Duration
 }
 
 // round gives each contender a turn at a level, each round in another order, and reports the turns.
@@ -183,6 +185,8 @@ func reportTurn(of contender, at level, measured, baseline turn) error {
 		), "p99-ns": nanoseconds(measured.quantile(0.99)), "creates/s": measured.perSecond(),
 	}
 	figures["apiserver-cpu-ns/op"] = nanoseconds(measured.apiServerCPU) / float64(at.creates)
+	figures["webhooks-ns/op"] = nanoseconds(measured.inWebhooks) / float64(at.creates)
+	figures["policies-ns/op"] = nanoseconds(measured.inPolicies) / float64(at.creates)
 	if of.name != none {
 		figures["added-p50-ns"] = nanoseconds(measured.quantile(0.5) - baseline.quantile(0.5))
 		figures["added-p99-ns"] = nanoseconds(measured.quantile(0.99) - baseline.quantile(0.99))
@@ -226,10 +230,13 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err := remove(ctx, a.clients[0]); err != nil {
 		return turn{}, err
 	}
+	seconds := func(before, after float64) time.Duration { return time.Duration((after - before) * float64(time.Second)) }
 	return turn{
 		sample:       measured,
-		webhookCPU:   time.Duration((after.cpuSeconds - before.cpuSeconds) * float64(time.Second)),
-		apiServerCPU: time.Duration((after.apiServerCPUSeconds - before.apiServerCPUSeconds) * float64(time.Second)),
+		webhookCPU:   seconds(before.cpuSeconds, after.cpuSeconds),
+		apiServerCPU: seconds(before.apiServerCPUSeconds, after.apiServerCPUSeconds),
+		inWebhooks:   seconds(before.webhookSeconds, after.webhookSeconds),
+		inPolicies:   seconds(before.policySeconds, after.policySeconds),
 	}, a.settle(ctx)
 }
 
@@ -259,7 +266,12 @@ func (a *arena) settle(ctx context.Context) error {
 
 // counts are those of the processes of the contender's webhook and of the API server, from their
 // start. requests are those to our webhook.
-type counts struct{ requests, cpuSeconds, apiServerCPUSeconds float64 }
+type counts struct {
+	requests, cpuSeconds, apiServerCPUSeconds float64
+	// webhookSeconds and policySeconds are what creates of Pods waited for webhooks and policies, with
+	// their match conditions.
+	webhookSeconds, policySeconds float64
+}
 
 func (a *arena) counts(ctx context.Context, of contender) (counts, error) {
 	requests, err := a.ours.Replicas[0].Metric(ctx, "mtls_egress_admission_requests_total", nil)
@@ -275,8 +287,20 @@ func (a *arena) counts(ctx context.Context, of contender) (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
-	apiServerCPUSeconds, err := a.ours.APIServerMetric(ctx, "process_cpu_seconds_total")
-	return counts{requests: requests, cpuSeconds: cpuSeconds, apiServerCPUSeconds: apiServerCPUSeconds}, err
+	now := counts{requests: requests, cpuSeconds: cpuSeconds}
+	if now.apiServerCPUSeconds, err = a.ours.APIServerMetric(ctx, "process_cpu_seconds_total", nil); err != nil {
+		return counts{}, err
+	}
+	// https://kubernetes.io/docs/reference/instrumentation/metrics/
+	admission := func(plugin string) (float64, error) {
+		return a.ours.APIServerMetric(ctx, "apiserver_admission_controller_admission_duration_seconds",
+			map[string]string{"name": plugin, "operation": "CREATE"})
+	}
+	if now.webhookSeconds, err = admission("MutatingAdmissionWebhook"); err != nil {
+		return counts{}, err
+	}
+	now.policySeconds, err = admission("ValidatingAdmissionPolicy")
+	return now, err
 }
 
 // peakMemory is the most memory that the webhook's process had at any time, in bytes.

@@ -10,6 +10,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/test/apiserver"
 	"mtls.egress/webhook/test/await"
 	"mtls.egress/webhook/test/crowd"
@@ -47,8 +52,9 @@ const settling = 10 * time.Second
 
 // BenchmarkScale fills a cluster: 1,000 Pods at once that ask for a different host each, and then
 // 9,000 more for the same hosts. It measures how long it takes until the targets are programmed,
-// with how many writes, how long webhooks and controllers need to start in such a cluster, and what
-// they need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
+// with how many writes, how long it takes until a renewed credential is in the status, also when the
+// leader was killed, how long webhooks and controllers need to start in such a cluster, and what they
+// need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily
@@ -83,6 +89,12 @@ func BenchmarkScale(b *testing.B) {
 	if err := s.settle(ctx); err != nil {
 		b.Fatal(err)
 	}
+	if err := s.renew(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.failover(ctx); err != nil {
+		b.Fatal(err)
+	}
 	if err := s.restart(ctx); err != nil {
 		b.Fatal(err)
 	}
@@ -96,6 +108,8 @@ type scale struct {
 	*installation.Installation
 	size
 	crowd *crowd.Crowd
+	// api reads EgressTargets.
+	api client.Client
 }
 
 func newScale(ctx context.Context) (*scale, error) {
@@ -115,13 +129,24 @@ func newScale(ctx context.Context) (*scale, error) {
 		return nil, err
 	}
 	s := &scale{Installation: installed, size: size}
-	if s.crowd, err = crowd.New(installed.Config, s.namespaces, s.targets); err == nil {
-		err = s.crowd.Prepare(ctx)
-	}
-	if err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, installed.Stop())
 	}
 	return s, nil
+}
+
+func (s *scale) prepare(ctx context.Context) (err error) {
+	types := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(types); err != nil {
+		return err
+	}
+	if s.api, err = client.New(s.Config, client.Options{Scheme: types}); err != nil {
+		return err
+	}
+	if s.crowd, err = crowd.New(s.Config, s.namespaces, s.targets); err != nil {
+		return err
+	}
+	return s.crowd.Prepare(ctx)
 }
 
 // controllerMemory is the limit for a controller in MiB: the chart's default, and less than 1 GiB
@@ -177,6 +202,91 @@ func (s *scale) program(ctx context.Context) error {
 func anchor(what string) bool { return strings.HasSuffix(what, installation.Anchor) }
 
 func lease(what string) bool { return strings.HasSuffix(what, " leases") }
+
+// renewed is how many credentials are renewed, one after the other.
+const renewed = 6
+
+// renew measures how long it takes until a renewed credential is in the target's status.
+func (s *scale) renew(ctx context.Context) error {
+	for target := range renewed {
+		took, err := s.timeRenewal(ctx, target)
+		if err != nil {
+			return err
+		}
+		if err := report.Line(s.named("BenchmarkRenew"), 1, map[string]float64{
+			"ns/op": float64(took.Nanoseconds()),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scale) timeRenewal(ctx context.Context, target int) (time.Duration, error) {
+	// Another second for each, as a certificate has no parts of one.
+	notAfter := time.Now().AddDate(0, 0, 60).Add(time.Duration(target) * time.Minute).Truncate(time.Second)
+	begun := time.Now()
+	if err := s.crowd.Renew(ctx, target, notAfter); err != nil {
+		return 0, err
+	}
+	key := client.ObjectKey{Namespace: s.crowd.Namespace(target), Name: s.crowd.Host(target)}
+	err := await.Until(ctx, await.Patience, "the status has the renewed credential", func(ctx context.Context) error {
+		egressTarget := &v1alpha1.EgressTarget{}
+		if err := s.api.Get(ctx, key, egressTarget); err != nil {
+			return err
+		}
+		if !egressTarget.Status.NotAfter.Equal(&metav1.Time{Time: notAfter}) {
+			return fmt.Errorf("it has one that is valid until %v", egressTarget.Status.NotAfter)
+		}
+		return nil
+	})
+	return time.Since(begun), err
+}
+
+// failover kills the leader, and measures how long it takes until the other controller has taken a
+// renewed credential into the status. Pods are created all the time.
+func (s *scale) failover(ctx context.Context) error {
+	leader := s.Leader(ctx)
+	if leader == nil {
+		return errors.New("no controller is the leader")
+	}
+	if err := leader.Kill(); err != nil {
+		return err
+	}
+	creating, stop := context.WithCancel(ctx)
+	defer stop()
+	var created, missed, refused float64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for target := 0; creating.Err() == nil; target = (target + 1) % s.crowd.Targets {
+			pod, err := s.crowd.CreatePod(ctx, target)
+			switch {
+			case err != nil:
+				refused++
+			case pod.Labels[labelInjected] == "":
+				missed++
+			default:
+				created++
+			}
+		}
+	}()
+	took, err := s.timeRenewal(ctx, renewed)
+	stop()
+	<-done
+	if err != nil {
+		return err
+	}
+	if err := report.Line(s.named("BenchmarkFailover"), 1, map[string]float64{
+		"ns/op": float64(took.Nanoseconds()), "injected": created, "not-injected": missed, "refused": refused,
+	}); err != nil {
+		return err
+	}
+	if err := s.StartProcess(ctx, leader); err != nil {
+		return err
+	}
+	return s.settle(ctx)
+}
 
 // restart restarts all processes, one after the other.
 func (s *scale) restart(ctx context.Context) error {

@@ -75,7 +75,7 @@ func whole() string {
 			fmt.Fprintf(
 				&text,
 				"BenchmarkPodCreate/clients=%d/contender=%s-2 100 2000000 p50-ns 4000000 p99-ns %d added-p50-ns %d added-p99-ns "+
-					"500 creates/s 5000 apiserver-cpu-ns/op 3000 webhook-cpu-ns/op\n",
+					"500 creates/s 5000 apiserver-cpu-ns/op 3000 webhook-cpu-ns/op 7000 webhooks-ns/op 8000 policies-ns/op\n",
 				clients, contender, 1000*(at-1), 2000*(at-1),
 			)
 		}
@@ -101,6 +101,7 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 		"| 1 | none | 2.00 ms |  | 4.00 ms |  | 500 | 5.00 µs |  |\n",
 		"| 50 | asks | 2.00 ms | 1.00 µs | 4.00 ms | 2.00 µs | 500 | 5.00 µs | 3.00 µs |\n",
 		"| 200 | mutating-policy | 2.00 ms | 3.00 µs | 4.00 ms | 6.00 µs | 500 | 5.00 µs |  |\n",
+		"| plain | 7.00 µs | 8.00 µs |\n",
 		"| Pods that don't ask: no difference (0 lies within the rounds) | 1 | 0 ns | yes |\n",
 		"| Pods that ask: at most 1.3 times what no-op-webhook adds to the p50 | 50 | 1.00 µs, " +
 			"no-op-webhook: 4.00 µs | yes |\n",
@@ -185,22 +186,63 @@ func TestMeshTablesHaveEveryContenderAtEveryLevel(t *testing.T) {
 | connections of the app | kept alive | contender | requests/s | p50 | p99 | handshakes per 10,000 requests |
 |---|---|---|---|---|---|---|
 | 1 | yes | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
-| 1 | yes | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
-| 1 | yes | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | sidecar-without-log | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | sidecar-by-hand | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | own-tls-in-mesh | 2500 | 4.00 µs | 4.00 ms | 25.0 |
+| 1 | yes | own-tls | 2500 | 5.00 µs | 4.00 ms | 25.0 |
 | 50 | yes | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
-| 50 | yes | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
-| 50 | yes | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | sidecar-without-log | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | sidecar-by-hand | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | own-tls-in-mesh | 2500 | 4.00 µs | 4.00 ms | 25.0 |
+| 50 | yes | own-tls | 2500 | 5.00 µs | 4.00 ms | 25.0 |
 | 1 | no | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
-| 1 | no | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
-| 1 | no | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 1 | no | sidecar-without-log | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 1 | no | sidecar-by-hand | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 1 | no | own-tls-in-mesh | 2500 | 4.00 µs | 4.00 ms | 25.0 |
+| 1 | no | own-tls | 2500 | 5.00 µs | 4.00 ms | 25.0 |
 | 50 | no | sidecar | 2500 | 1.00 µs | 4.00 ms | 25.0 |
-| 50 | no | own-tls-in-mesh | 2500 | 2.00 µs | 4.00 ms | 25.0 |
-| 50 | no | own-tls | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | no | sidecar-without-log | 2500 | 2.00 µs | 4.00 ms | 25.0 |
+| 50 | no | sidecar-by-hand | 2500 | 3.00 µs | 4.00 ms | 25.0 |
+| 50 | no | own-tls-in-mesh | 2500 | 4.00 µs | 4.00 ms | 25.0 |
+| 50 | no | own-tls | 2500 | 5.00 µs | 4.00 ms | 25.0 |
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tables (-want +got):\n%s", diff)
 	}
-	if _, err := meshTables(parse("")); err == nil || strings.Count(err.Error(), "\n") != 47 {
-		t.Errorf("want the 48 missing figures named, got %v", err)
+	if _, err := meshTables(parse("")); err == nil || strings.Count(err.Error(), "\n") != 79 {
+		t.Errorf("want the 80 missing figures named, got %v", err)
+	}
+}
+
+func TestTargetTablesHaveEachSidecarAtEachNumber(t *testing.T) {
+	var text strings.Builder
+	for _, count := range targetCounts() {
+		at := "BenchmarkTargets/targets=" + count
+		for n, role := range sidecarRoles() {
+			fmt.Fprintf(&text, "%s/of=%s-2\t 1\t %d clusters\t 16 listeners\t 2097152 config-bytes\t 1048576 used-bytes\t 3 updates\n",
+				at, role, 20+n)
+			fmt.Fprintf(&text, "%s/start=%s-2\t 1\t 2100000000 ns/op\n", at, role)
+		}
+		fmt.Fprintf(&text, "%s/of=istiod-2\t 1\t 1000000000 ns/op\t 2000000 cpu-ns/target\t 0.25 pushes/target\t 1048576 RSS-bytes\n", at)
+		fmt.Fprintf(&text, "%s/of=dns-2\t 1\t 4.5 lookups/s\n", at)
+	}
+	text.WriteString("BenchmarkTargets/by-hand=100-2\t 1\t 216 clusters\t 15 listeners\t 2097152 config-bytes\t 1048576 used-bytes\n")
+	got, err := targetTables(parse(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| asks | 0 | 20.0 | 16.0 | 2.00 MiB | 1.00 MiB | 3.00 | 2.10 s |\n",
+		"| next | 1000 | 22.0 | 16.0 | 2.00 MiB | 1.00 MiB | 3.00 |  |\n",
+		"| neighbor of sets written by hand | 100 | 216 | 15.0 | 2.00 MiB | 1.00 MiB |  |  |\n",
+		"| 0 |  |  |  | 1.00 MiB | 4.50 |\n",
+		"| 1000 | 1.00 s | 2.00 ms | 0.25 | 1.00 MiB | 4.50 |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the tables lack %q:\n%s", want, got)
+		}
+	}
+	if _, err := targetTables(parse("")); err == nil {
+		t.Error("missing figures aren't named")
 	}
 }

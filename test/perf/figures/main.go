@@ -3,6 +3,7 @@
 //
 //	go run ./test/perf/figures bench bin/bench.txt docs/project/performance.md
 //	go run ./test/perf/figures mesh bin/bench-mesh.txt docs/project/performance.md
+//	go run ./test/perf/figures targets bin/bench-mesh.txt docs/project/performance.md
 //
 // It replaces what is between the two markers of the section and nothing else. When the results
 // lack a figure, it names all that are missing and writes nothing.
@@ -28,7 +29,7 @@ func run(args []string) error {
 	}
 	section, ok := sections()[args[0]]
 	if !ok {
-		return fmt.Errorf("there is no section %q, only bench and mesh", args[0])
+		return fmt.Errorf("there is no section %q, only bench, mesh and targets", args[0])
 	}
 	args = args[1:]
 	raw, err := os.ReadFile(args[0])

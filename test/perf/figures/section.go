@@ -23,5 +23,12 @@ func sections() map[string]section {
 			},
 			tables: meshTables,
 		},
+		"targets": {
+			Part: marked.Part{
+				Begin: "<!-- figures of targets: written by test/perf/figures -->",
+				End:   "<!-- end of the figures of targets -->",
+			},
+			tables: targetTables,
+		},
 	}
 }

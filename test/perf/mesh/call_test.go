@@ -10,7 +10,6 @@ import (
 
 	"mtls.egress/webhook/test/actor/caller"
 	"mtls.egress/webhook/test/actor/partner"
-	"mtls.egress/webhook/test/cluster"
 	"mtls.egress/webhook/test/perf/report"
 	"mtls.egress/webhook/test/scene"
 )
@@ -42,33 +41,10 @@ func (l level) String() string {
 	return fmt.Sprintf("connections=%d/keepalive=no", l.connections)
 }
 
-func TestMain(m *testing.M) { os.Exit(cluster.Isolate(m.Run)) }
-
 // BenchmarkCall measures calls as the app sees them. The contenders take turns with one partner, so
 // that what disturbs the machine disturbs all.
 func BenchmarkCall(b *testing.B) {
-	if reason := cluster.Unavailable(); reason != "" {
-		b.Skip(reason)
-	}
-	s, err := scene.Start(b.Context(), scene.Options{Say: func(step string) { fmt.Fprintln(os.Stderr, step) }})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := s.Remove(context.Background()); err != nil {
-			b.Error(err)
-		}
-	})
-	if err := s.CreateNamespace(b.Context(), namespace); err != nil {
-		b.Fatal(err)
-	}
-	credential, err := s.Credential("bench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := s.WriteSecret(b.Context(), namespace, secret, credential.Data(scene.LayoutCert)); err != nil {
-		b.Fatal(err)
-	}
+	s := play(b)
 	contenders, err := deploy(b.Context(), s)
 	if err != nil {
 		b.Fatal(err)

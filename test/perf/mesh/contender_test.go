@@ -2,6 +2,7 @@ package mesh_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,7 +13,9 @@ import (
 
 const (
 	namespace = "bench"
-	host      = "external.system.com"
+	// byHand is the namespace of a team that writes Istio's objects itself.
+	byHand = "by-hand"
+	host   = "external.system.com"
 	// secret is the default name for host.
 	secret = "external-system-mtls-data"
 	// credentialPath is where an app that speaks TLS itself finds the credential.
@@ -23,26 +26,46 @@ const (
 
 // app is a Pod that calls.
 type app struct {
-	name string
-	// asks for the target: the sidecar speaks TLS. Otherwise the app does.
+	namespace, name string
+	// http is called: the sidecar speaks TLS. Otherwise the app does.
+	http bool
+	// asks for the target.
 	asks bool
 	// sidecar is missing in a Pod that is not part of the mesh.
 	sidecar bool
 }
 
+// withoutLog keeps the sidecar of an app from writing an access log.
+const withoutLog = `
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: %[2]s, namespace: %[1]s}
+spec:
+  selector: {matchLabels: {app: %[2]s}}
+  accessLogging: [{disabled: true}]
+`
+
+const quietApp = "sidecar-without-log"
+
 // The apps.
 func apps() []app {
 	return []app{
-		{name: "sidecar", asks: true, sidecar: true},
-		{name: "own-tls", sidecar: false},
-		{name: "own-tls-in-mesh", sidecar: true},
+		{namespace: namespace, name: "sidecar", http: true, asks: true, sidecar: true},
+		{namespace: namespace, name: quietApp, http: true, asks: true, sidecar: true},
+		{namespace: byHand, name: "sidecar-by-hand", http: true, sidecar: true},
+		{namespace: namespace, name: "own-tls"},
+		{namespace: namespace, name: "own-tls-in-mesh", sidecar: true},
 	}
 }
 
 func (a app) deployment() scene.App {
-	deployed := scene.App{Namespace: namespace, Name: a.name}
-	if a.asks {
+	deployed := scene.App{Namespace: a.namespace, Name: a.name}
+	switch {
+	case a.asks:
 		deployed.Annotations = scene.Target(host)
+		return deployed
+	case a.http:
+		deployed.PodAnnotations = scene.MountedByHand()
 		return deployed
 	}
 	if !a.sidecar {
@@ -66,7 +89,7 @@ func (a app) load(connections, requests int, keepAlive bool) caller.Bench {
 		Requests:    requests,
 		KeepAlive:   keepAlive,
 	}
-	if !a.asks {
+	if !a.http {
 		asked.URL = "https://" + host + "/bench?bytes=" + answerBytes
 		asked.ClientCertificate, asked.ClientKey = filepath.Join(credentialPath, "cert"), filepath.Join(credentialPath, "key")
 		asked.CA = filepath.Join(credentialPath, "cacert")
@@ -85,6 +108,21 @@ type contender struct {
 
 // deploy creates the apps and returns them when each of them can call.
 func deploy(ctx context.Context, s *scene.Scene) ([]contender, error) {
+	credential, err := s.Credential("bench")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{namespace, byHand} {
+		if err := s.CreateNamespace(ctx, name); err != nil {
+			return nil, err
+		}
+		if err := s.WriteSecret(ctx, name, secret, credential.Data(scene.LayoutCert)); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.Apply(ctx, scene.ByHand(byHand, ".")+"---"+fmt.Sprintf(withoutLog, namespace, quietApp)); err != nil {
+		return nil, err
+	}
 	var contenders []contender
 	for _, app := range apps() {
 		if err := s.Deploy(ctx, app.deployment()); err != nil {
@@ -92,7 +130,7 @@ func deploy(ctx context.Context, s *scene.Scene) ([]contender, error) {
 		}
 	}
 	for _, app := range apps() {
-		pod, err := s.ReadyPod(ctx, namespace, app.name)
+		pod, err := s.ReadyPod(ctx, app.namespace, app.name)
 		if err != nil {
 			return nil, err
 		}
