@@ -65,36 +65,37 @@ func (c *Crowd) Prepare(ctx context.Context) error {
 	if c.ca, err = pki.Authority("Partner CA"); err != nil {
 		return err
 	}
-	data, err := c.credential(time.Now().AddDate(0, 0, 90))
+	data, err := c.credential()
 	if err != nil {
 		return err
 	}
 	return each(ctx, c.Targets, func(ctx context.Context, n int) error {
-		_, err := c.client.CoreV1().Secrets(c.Namespace(n)).Create(ctx, secret(n, data), metav1.CreateOptions{})
-		return err
+		return c.createSecret(ctx, n, data)
 	})
 }
 
-// Renew gives a target, by its number, a credential that is valid until then.
-func (c *Crowd) Renew(ctx context.Context, target int, notAfter time.Time) error {
-	data, err := c.credential(notAfter)
+// CreateSecret creates the Secret with the credential of a target, by its number, which may be one
+// that isn't among Targets.
+func (c *Crowd) CreateSecret(ctx context.Context, target int) error {
+	data, err := c.credential()
 	if err == nil {
-		_, err = c.client.CoreV1().Secrets(c.Namespace(target)).Update(ctx, secret(target, data), metav1.UpdateOptions{})
+		err = c.createSecret(ctx, target, data)
 	}
 	return err
 }
 
-func (c *Crowd) credential(notAfter time.Time) (map[string][]byte, error) {
-	template := pki.Client("shop")
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), notAfter
-	client, err := c.ca.Sign(template)
-	return map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": c.ca.CertPEM}, err
+func (c *Crowd) createSecret(ctx context.Context, target int, data map[string][]byte) error {
+	_, err := c.client.CoreV1().Secrets(c.Namespace(target)).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("partner-%d-example-mtls-data", target)}, Data: data,
+	}, metav1.CreateOptions{})
+	return err
 }
 
-func secret(target int, data map[string][]byte) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("partner-%d-example-mtls-data", target)}, Data: data,
-	}
+func (c *Crowd) credential() (map[string][]byte, error) {
+	template := pki.Client("shop")
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(0, 0, 90)
+	client, err := c.ca.Sign(template)
+	return map[string][]byte{"cert": client.CertPEM, "key": client.KeyPEM, "cacert": c.ca.CertPEM}, err
 }
 
 // CreatePods creates Pods that ask for the targets, one target each, in turn. A call that the
@@ -108,8 +109,8 @@ func (c *Crowd) CreatePods(ctx context.Context, count int) error {
 	})
 }
 
-// CreatePod creates a Pod that asks for a target, by its number, and returns what the API server
-// made of it.
+// CreatePod creates a Pod that asks for a target, by its number, which may be one that isn't among
+// Targets, and returns what the API server made of it.
 func (c *Crowd) CreatePod(ctx context.Context, target int) (*corev1.Pod, error) {
 	return c.client.CoreV1().Pods(c.Namespace(target)).Create(ctx, Pod(c.Host(target)), metav1.CreateOptions{})
 }

@@ -230,7 +230,9 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err := remove(ctx, a.clients[0]); err != nil {
 		return turn{}, err
 	}
-	seconds := func(before, after float64) time.Duration { return time.Duration((after - before) * float64(time.Second)) }
+	seconds := func(before, after float64) time.Duration {
+		return time.Duration((after - before) * float64(time.Second))
+	}
 	return turn{
 		sample:       measured,
 		webhookCPU:   seconds(before.cpuSeconds, after.cpuSeconds),

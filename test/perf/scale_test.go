@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,9 +53,8 @@ const settling = 10 * time.Second
 
 // BenchmarkScale fills a cluster: 1,000 Pods at once that ask for a different host each, and then
 // 9,000 more for the same hosts. It measures how long it takes until the targets are programmed,
-// with how many writes, how long it takes until a renewed credential is in the status, also when the
-// leader was killed, how long webhooks and controllers need to start in such a cluster, and what they
-// need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
+// with how many writes, how long a new Secret and a changed EgressTarget take, also when the leader was
+// killed, how long webhooks and controllers need to start in such a cluster, and what they need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily
@@ -89,7 +89,7 @@ func BenchmarkScale(b *testing.B) {
 	if err := s.settle(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.renew(ctx); err != nil {
+	if err := s.answer(ctx); err != nil {
 		b.Fatal(err)
 	}
 	if err := s.failover(ctx); err != nil {
@@ -203,48 +203,91 @@ func anchor(what string) bool { return strings.HasSuffix(what, installation.Anch
 
 func lease(what string) bool { return strings.HasSuffix(what, " leases") }
 
-// renewed is how many credentials are renewed, one after the other.
-const renewed = 6
+// repeated is how often the answer to a change is measured, each time with another target.
+const repeated = 6
 
-// renew measures how long it takes until a renewed credential is in the target's status.
-func (s *scale) renew(ctx context.Context) error {
-	for target := range renewed {
-		took, err := s.timeRenewal(ctx, target)
+// answer measures how long it takes until a target is ready whose Secret was missing, and until a
+// changed EgressTarget is programmed.
+func (s *scale) answer(ctx context.Context) error {
+	for n := range repeated {
+		took, err := s.timeSecret(ctx, s.targets+n)
 		if err != nil {
 			return err
 		}
-		if err := report.Line(s.named("BenchmarkRenew"), 1, map[string]float64{
-			"ns/op": float64(took.Nanoseconds()),
-		}); err != nil {
+		if err := s.reportTime("BenchmarkSecret", took); err != nil {
+			return err
+		}
+		if took, err = s.timeChange(ctx, n); err != nil {
+			return err
+		}
+		if err := s.reportTime("BenchmarkChange", took); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.settle(ctx)
 }
 
-func (s *scale) timeRenewal(ctx context.Context, target int) (time.Duration, error) {
-	// Another second for each, as a certificate has no parts of one.
-	notAfter := time.Now().AddDate(0, 0, 60).Add(time.Duration(target) * time.Minute).Truncate(time.Second)
-	begun := time.Now()
-	if err := s.crowd.Renew(ctx, target, notAfter); err != nil {
+func (s *scale) reportTime(benchmark string, took time.Duration) error {
+	return report.Line(s.named(benchmark), 1, map[string]float64{"ns/op": float64(took.Nanoseconds())})
+}
+
+// timeSecret creates a Pod for a target without a Secret, and then the Secret.
+func (s *scale) timeSecret(ctx context.Context, target int) (time.Duration, error) {
+	if _, err := s.crowd.CreatePod(ctx, target); err != nil {
 		return 0, err
 	}
-	key := client.ObjectKey{Namespace: s.crowd.Namespace(target), Name: s.crowd.Host(target)}
-	err := await.Until(ctx, await.Patience, "the status has the renewed credential", func(ctx context.Context) error {
-		egressTarget := &v1alpha1.EgressTarget{}
-		if err := s.api.Get(ctx, key, egressTarget); err != nil {
-			return err
-		}
-		if !egressTarget.Status.NotAfter.Equal(&metav1.Time{Time: notAfter}) {
-			return fmt.Errorf("it has one that is valid until %v", egressTarget.Status.NotAfter)
-		}
-		return nil
-	})
+	if err := s.reaches(ctx, target, v1alpha1.ConditionCredentialValid, metav1.ConditionFalse); err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	if err := s.crowd.CreateSecret(ctx, target); err != nil {
+		return 0, err
+	}
+	err := s.reaches(ctx, target, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	return time.Since(begun), err
 }
 
-// failover kills the leader, and measures how long it takes until the other controller has taken a
-// renewed credential into the status. Pods are created all the time.
+// timeChange changes the timeout of a target, which is a field of its VirtualService.
+func (s *scale) timeChange(ctx context.Context, target int) (time.Duration, error) {
+	egressTarget, err := s.egressTarget(ctx, target)
+	if err != nil {
+		return 0, err
+	}
+	before := egressTarget.DeepCopy()
+	egressTarget.Spec.HTTP = &v1alpha1.HTTP{Timeout: &metav1.Duration{Duration: 17 * time.Second}}
+	begun := time.Now()
+	if err := s.api.Patch(ctx, egressTarget, client.MergeFrom(before)); err != nil {
+		return 0, err
+	}
+	err = s.reaches(ctx, target, v1alpha1.ConditionProgrammed, metav1.ConditionTrue)
+	return time.Since(begun), err
+}
+
+func (s *scale) egressTarget(ctx context.Context, target int) (*v1alpha1.EgressTarget, error) {
+	egressTarget := &v1alpha1.EgressTarget{}
+	key := client.ObjectKey{Namespace: s.crowd.Namespace(target), Name: s.crowd.Host(target)}
+	return egressTarget, s.api.Get(ctx, key, egressTarget)
+}
+
+// reaches waits until the newest generation of a target has a condition.
+func (s *scale) reaches(ctx context.Context, target int, name string, status metav1.ConditionStatus) error {
+	what := fmt.Sprintf("%s is %s: %s", s.crowd.Host(target), name, status)
+	return await.Until(ctx, await.Patience, what, func(ctx context.Context) error {
+		egressTarget, err := s.egressTarget(ctx, target)
+		if err != nil {
+			return err
+		}
+		conditions := egressTarget.Status.Conditions
+		if egressTarget.Status.ObservedGeneration != egressTarget.Generation ||
+			!meta.IsStatusConditionPresentAndEqual(conditions, name, status) {
+			return fmt.Errorf("not yet: %+v", conditions)
+		}
+		return nil
+	})
+}
+
+// failover kills the leader, and measures how long it takes until the other controller has programmed
+// a changed EgressTarget. Pods are created all the time.
 func (s *scale) failover(ctx context.Context) error {
 	leader := s.Leader(ctx)
 	if leader == nil {
@@ -271,7 +314,7 @@ func (s *scale) failover(ctx context.Context) error {
 			}
 		}
 	}()
-	took, err := s.timeRenewal(ctx, renewed)
+	took, err := s.timeChange(ctx, repeated)
 	stop()
 	<-done
 	if err != nil {

@@ -202,12 +202,13 @@ func rows() []row {
 			unit:      "ns/op",
 		},
 		{
-			what:      "a renewed credential is in the target's status, with 10,000 targets and 100,000 Pods",
-			benchmark: "BenchmarkRenew" + huge,
+			what:      "a target is ready whose Secret was missing, with 10,000 targets and 100,000 Pods",
+			benchmark: "BenchmarkSecret" + huge,
 			unit:      "ns/op",
 			goal:      10 * second,
 			most:      true,
 		},
+		{what: "a changed EgressTarget is programmed, there", benchmark: "BenchmarkChange" + huge, unit: "ns/op"},
 		{
 			what:      "the same, counted from the moment when the leader was killed",
 			benchmark: "BenchmarkFailover" + huge,
