@@ -41,7 +41,7 @@ func podHandler(cache client.Reader) handler.EventHandler {
 		for _, pod := range pods {
 			for _, request := range podRequests(pod) {
 				var known v1alpha1.EgressTarget
-				if err := cache.Get(ctx, request.NamespacedName, &known); err != nil {
+				if err := cache.Get(ctx, request.NamespacedName, &known, client.UnsafeDisableDeepCopy); err != nil {
 					queue.Add(request)
 					continue
 				}

@@ -158,7 +158,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := followCertificates(mgr, certificates, changes); err != nil {
 		return err
 	}
-	egressTargets, err := addEgressTargetController(mgr, reconciler, requests, changes, certificates)
+	egressTargets, err := addEgressTargetController(ctx, mgr, reconciler, requests, changes, certificates)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func enqueueAll(changes chan<- event.GenericEvent, because client.Object) {
 }
 
 func addEgressTargetController(
-	mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests,
+	ctx context.Context, mgr ctrl.Manager, reconciler *EgressTargetReconciler, requests requests,
 	changes, certificates <-chan event.GenericEvent,
 ) (controller.Controller, error) {
 	built, err := ctrl.NewControllerManagedBy(mgr).Named("egresstarget").
@@ -251,7 +251,7 @@ func addEgressTargetController(
 			builder.WithPredicates(changed(annotationsChanged))).
 		WatchesRawSource(source.Channel(changes, handler.EnqueueRequestsFromMapFunc(requests.all))).
 		WatchesRawSource(source.Channel(certificates, handler.EnqueueRequestsFromMapFunc(certificateRequests))).
-		WithOptions(queueing(workers)).
+		WithOptions(queueing(workers, newUrgentFirst(urgentIn(ctx, requests.cache)))).
 		Build(reconciler)
 	if err != nil {
 		return nil, fmt.Errorf("set up the controller of EgressTargets: %w", err)
@@ -280,7 +280,7 @@ func addVerificationController(
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
 		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace),
 			builder.WithPredicates(changed(annotationsChanged))).
-		WithOptions(queueing(verifyWorkers)).
+		WithOptions(queueing(verifyWorkers, workqueue.DefaultQueue[reconcile.Request]())).
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up the controller that verifies targets: %w", err)
@@ -291,7 +291,7 @@ func addVerificationController(
 func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error {
 	err := ctrl.NewControllerManagedBy(mgr).Named("sidecar").
 		For(&corev1.Pod{}, builder.WithPredicates(predicate.NewPredicateFuncs(withoutSidecar), changed(podChanged))).
-		WithOptions(queueing(1)).
+		WithOptions(queueing(1, workqueue.DefaultQueue[reconcile.Request]())).
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up the controller of Pods without a sidecar: %w", err)
@@ -299,21 +299,25 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing returns the options of a controller with a fairQueue. It disables controller-runtime's
+// queueing returns the options of a controller with a fairQueue and an order. It disables controller-runtime's
 // priority queue: in v0.24 it can deadlock when the process stops, and the leader then holds its
 // Lease until the grace period ends.
 // https://github.com/kubernetes-sigs/controller-runtime/issues/3538
-func queueing(workers int) controller.Options {
+func queueing(workers int, order workqueue.Queue[reconcile.Request]) controller.Options {
 	type (
 		queue   = workqueue.TypedRateLimitingInterface[reconcile.Request]
 		limiter = workqueue.TypedRateLimiter[reconcile.Request]
 		config  = workqueue.TypedRateLimitingQueueConfig[reconcile.Request]
+		delayed = workqueue.TypedDelayingQueueConfig[reconcile.Request]
+		ordered = workqueue.TypedQueueConfig[reconcile.Request]
 	)
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
 		UsePriorityQueue:        new(false),
 		NewQueue: func(name string, limits limiter) queue {
-			all := workqueue.NewTypedRateLimitingQueueWithConfig(limits, config{Name: name})
+			first := workqueue.NewTypedWithConfig(ordered{Name: name, Queue: order})
+			later := workqueue.NewTypedDelayingQueueWithConfig(delayed{Name: name, Queue: first})
+			all := workqueue.NewTypedRateLimitingQueueWithConfig(limits, config{Name: name, DelayingQueue: later})
 			return newFairQueue(all, share(workers))
 		},
 	}
