@@ -184,7 +184,9 @@ func (r *factReader) anchorOf(egressTarget *v1alpha1.EgressTarget, own *v1alpha1
 // appPorts returns the app ports of the members that have Pods, because the sidecars of the whole
 // namespace expect HTTP on each additional port. If sidecars resolve unknown hosts themselves, the
 // port must exist before the Pod, so it returns the ports of all members.
-func (r *factReader) appPorts(ctx context.Context, namespace string, members []*v1alpha1.EgressTarget) ([]int32, error) {
+func (r *factReader) appPorts(
+	ctx context.Context, namespace string, members []*v1alpha1.EgressTarget,
+) ([]int32, error) {
 	var ports []int32
 	for _, member := range members {
 		pods, err := r.cache.Pods.Of(ctx, namespace, member.Name)

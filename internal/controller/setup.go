@@ -299,9 +299,9 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing returns the options of a controller with a fairQueue and an order. It disables controller-runtime's
-// priority queue: in v0.24 it can deadlock when the process stops, and the leader then holds its
-// Lease until the grace period ends.
+// queueing returns the options of a controller with a fairQueue and an order. It disables
+// controller-runtime's priority queue: in v0.24 it can deadlock when the process stops, and the
+// leader then holds its Lease until the grace period ends.
 // https://github.com/kubernetes-sigs/controller-runtime/issues/3538
 func queueing(workers int, order workqueue.Queue[reconcile.Request]) controller.Options {
 	type (

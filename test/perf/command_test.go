@@ -56,7 +56,8 @@ func BenchmarkCommand(b *testing.B) {
 			"ns/op":     float64(time.Since(start).Nanoseconds()),
 			"cpu-ns/op": float64((process.ProcessState.UserTime() + process.ProcessState.SystemTime()).Nanoseconds()),
 		}
-		if err := report.Line(fmt.Sprintf("BenchmarkCommand/%s/deployments=%d", subcommand, deployments), 1, figures); err != nil {
+		name := fmt.Sprintf("BenchmarkCommand/%s/deployments=%d", subcommand, deployments)
+		if err := report.Line(name, 1, figures); err != nil {
 			b.Fatal(err)
 		}
 	}

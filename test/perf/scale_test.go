@@ -53,8 +53,9 @@ const settling = 10 * time.Second
 
 // BenchmarkScale fills a cluster: 1,000 Pods at once that ask for a different host each, and then
 // 9,000 more for the same hosts. It measures how long it takes until the targets are programmed,
-// with how many writes, how long a new Secret and a changed EgressTarget take, also when the leader was
-// killed, how long webhooks and controllers need to start in such a cluster, and what they need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
+// with how many writes, how long a new Secret and a changed EgressTarget take, also when the leader
+// was killed, how long webhooks and controllers need to start in such a cluster, and what they
+// need. MTLS_EGRESS_SCALE multiplies the numbers, and those of the namespaces, by a factor.
 func BenchmarkScale(b *testing.B) {
 	ctx := b.Context()
 	period := steadily
@@ -286,8 +287,8 @@ func (s *scale) reaches(ctx context.Context, target int, name string, status met
 	})
 }
 
-// failover kills the leader, and measures how long it takes until the other controller has programmed
-// a changed EgressTarget. Pods are created all the time.
+// failover kills the leader, and measures how long it takes until the other controller has
+// programmed a changed EgressTarget. Pods are created all the time.
 func (s *scale) failover(ctx context.Context) error {
 	leader := s.Leader(ctx)
 	if leader == nil {

@@ -2,8 +2,8 @@ package scene
 
 import "fmt"
 
-// ByHand are the objects that a team writes by hand for external.system.com, as Istio's documentation
-// does, with exportTo "." or "*". They need the files of MountedByHand.
+// ByHand are the objects that a team writes by hand for external.system.com, as Istio's
+// documentation does, with exportTo "." or "*". They need the files of MountedByHand.
 func ByHand(namespace, exportTo string) string { return fmt.Sprintf(byHand, namespace, exportTo) }
 
 const byHand = `

@@ -9,8 +9,9 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Sum is the sum of a counter or gauge, or of what a histogram observed, over those of its series on
-// a page of metrics that have the labels, and 0 if the page has none. The page is in the text format of Prometheus.
+// Sum is the sum of a counter or gauge, or of what a histogram observed, over those of its series
+// on a page of metrics that have the labels, and 0 if the page has none. The page is in the text
+// format of Prometheus.
 func Sum(page []byte, name string, labels map[string]string) (float64, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))

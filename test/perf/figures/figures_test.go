@@ -219,14 +219,16 @@ func TestTargetTablesHaveEachSidecarAtEachNumber(t *testing.T) {
 	for _, count := range targetCounts() {
 		at := "BenchmarkTargets/targets=" + count
 		for n, role := range sidecarRoles() {
-			fmt.Fprintf(&text, "%s/of=%s-2\t 1\t %d clusters\t 16 listeners\t 2097152 config-bytes\t 1048576 used-bytes\t 3 updates\n",
-				at, role, 20+n)
+			fmt.Fprintf(&text, "%s/of=%s-2\t 1\t %d clusters\t 16 listeners\t 2097152 config-bytes\t"+
+				" 1048576 used-bytes\t 3 updates\n", at, role, 20+n)
 			fmt.Fprintf(&text, "%s/start=%s-2\t 1\t 2100000000 ns/op\n", at, role)
 		}
-		fmt.Fprintf(&text, "%s/of=istiod-2\t 1\t 1000000000 ns/op\t 2000000 cpu-ns/target\t 0.25 pushes/target\t 1048576 RSS-bytes\n", at)
+		fmt.Fprintf(&text, "%s/of=istiod-2\t 1\t 1000000000 ns/op\t 2000000 cpu-ns/target\t"+
+			" 0.25 pushes/target\t 1048576 RSS-bytes\n", at)
 		fmt.Fprintf(&text, "%s/of=dns-2\t 1\t 4.5 lookups/s\n", at)
 	}
-	text.WriteString("BenchmarkTargets/by-hand=100-2\t 1\t 216 clusters\t 15 listeners\t 2097152 config-bytes\t 1048576 used-bytes\n")
+	text.WriteString("BenchmarkTargets/by-hand=100-2\t 1\t 216 clusters\t 15 listeners\t 2097152 config-bytes\t" +
+		" 1048576 used-bytes\n")
 	got, err := targetTables(parse(text.String()))
 	if err != nil {
 		t.Fatal(err)

@@ -76,8 +76,8 @@ func targetTables(found results) (string, error) {
 		cell("BenchmarkTargets/by-hand=100", unit)
 	}
 	text.WriteString("  |  |\n")
-	text.WriteString("\n| targets | until the new ones are ready | istiod's processor time for each | its pushes for each | " +
-		"its memory | DNS lookups of the sidecars |\n|---|---|---|---|---|---|\n")
+	text.WriteString("\n| targets | until the new ones are ready | istiod's processor time for each | " +
+		"its pushes for each | its memory | DNS lookups of the sidecars |\n|---|---|---|---|---|---|\n")
 	for _, count := range targetCounts() {
 		fmt.Fprintf(&text, "| %s |", count)
 		at := "BenchmarkTargets/targets=" + count

@@ -88,7 +88,9 @@ func newCosts(ctx context.Context, s *scene.Scene) (*costs, error) {
 	if err := s.WriteSecret(ctx, crowded, secret, credential.Data(scene.LayoutCert)); err != nil {
 		return nil, err
 	}
-	for _, app := range []scene.App{asks("asks"), {Namespace: crowded, Name: "neighbor"}, {Namespace: next, Name: "next"}} {
+	for _, app := range []scene.App{
+		asks("asks"), {Namespace: crowded, Name: "neighbor"}, {Namespace: next, Name: "next"},
+	} {
 		if err := s.Deploy(ctx, app); err != nil {
 			return nil, err
 		}
@@ -345,7 +347,8 @@ func (c *costs) weighByHand(ctx context.Context) error {
 	var all []string
 	for n := range sets {
 		all = append(all, strings.NewReplacer(
-			"external.system.com", fmt.Sprintf("by-hand-%d.system.com", n), "name: by-hand,", fmt.Sprintf("name: by-hand-%d,", n),
+			"external.system.com", fmt.Sprintf("by-hand-%d.system.com", n),
+			"name: by-hand,", fmt.Sprintf("name: by-hand-%d,", n),
 		).Replace(scene.ByHand(beside, ".")))
 	}
 	if err := c.Apply(ctx, strings.Join(all, "---")); err != nil {
@@ -386,7 +389,9 @@ func (c *costs) startPods(ctx context.Context, count int) error {
 				return err
 			}
 			took := time.Since(begun)
-			if _, _, err := c.Kubectl(ctx, "delete", "pod", "--now", "--namespace", crowded, "--selector", "app="+name); err != nil {
+			if _, _, err := c.Kubectl(
+				ctx, "delete", "pod", "--now", "--namespace", crowded, "--selector", "app="+name,
+			); err != nil {
 				return err
 			}
 			if err := report.Line(fmt.Sprintf("BenchmarkTargets/targets=%d/start=%s", count, role), 1,
