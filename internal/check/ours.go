@@ -172,5 +172,10 @@ func warningRules() []Rule {
 			"Only one of the values applies.",
 			"Write the annotation in one place.",
 			reason(mutate.ReasonOverridden), reason(mutate.ReasonImmutable), reason(mutate.ReasonRemoved)),
+		ours("MTE132", "other-port", Warning,
+			"A command or environment variable has an http URL of a target with another port than the app port.",
+			"Such calls are dropped at the sinkhole address.",
+			"Write http://HOST, with the app port if it isn't 80, or set spec.appPort in the EgressTarget.",
+			reason(mutate.ReasonOtherPort)),
 	}
 }
