@@ -26,6 +26,10 @@ func ours(id, name string, severity Severity, summary, effect, fix string, reaso
 	}
 }
 
+// PassPolicy tells how a command without a cluster gets to know which hosts the cluster allows.
+const PassPolicy = "If the cluster already allows it, pass the cluster's policy with --allowed-targets, " +
+	"--other-targets, --allowed-endpoints and --cluster-domain."
+
 const refused = "Admission refuses the object: no Pod starts. "
 
 func refusalRules() []Rule {
@@ -45,10 +49,9 @@ func refusalRules() []Rule {
 		ours("MTE103", "host-not-allowed", Error,
 			"The namespace may not reach the host, the host is a name of the cluster, or an endpoint is not allowed.",
 			"Admission refuses the object. The controller closes a target that exists: calls get 503 from the sidecar.",
-			"Let an administrator add the host to policy.allowedTargets of the chart or to the annotation "+
-				"mtls.egress/allowed-targets of the Namespace, and an endpoint in the cluster to policy.allowedEndpoints. Call "+
-				"names of the cluster without a target. Pass the policy of the cluster with --allowed-targets, "+
-				"--other-targets, --allowed-endpoints and --cluster-domain.",
+			"Call a name of the cluster without a target. For another host, an administrator can add it to "+
+				"policy.allowedTargets of the chart or to the annotation mtls.egress/allowed-targets of the Namespace, and an "+
+				"endpoint in the cluster to policy.allowedEndpoints. "+PassPolicy,
 			reason(mutate.ReasonNotAllowed)),
 		ours("MTE104", "no-sidecar", Error,
 			"The Pod has no sidecar: it uses the host network, Windows, ambient mode, or switches the injection off.",
@@ -172,5 +175,10 @@ func warningRules() []Rule {
 			"Only one of the values applies.",
 			"Write the annotation in one place.",
 			reason(mutate.ReasonOverridden), reason(mutate.ReasonImmutable), reason(mutate.ReasonRemoved)),
+		ours("MTE132", "other-port", Warning,
+			"A command or environment variable has an http URL of a target with another port than the app port.",
+			"Such calls are dropped at the sinkhole address.",
+			"Write http://HOST, with the app port if it isn't 80, or set spec.appPort in the EgressTarget.",
+			reason(mutate.ReasonOtherPort)),
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/resource"
 
+	"mtls.egress/webhook/internal/check"
 	"mtls.egress/webhook/internal/manifests"
+	"mtls.egress/webhook/internal/mutate"
 )
 
 // The values of --show.
@@ -102,11 +104,22 @@ func (f *renderFlags) validate() error {
 type refusedError []manifests.Problem
 
 func (e refusedError) Error() string {
-	lines := make([]string, len(e))
-	for n, problem := range e {
-		lines[n] = problem.String()
+	var lines []string
+	for _, problem := range e {
+		lines = append(lines, problem.String())
 	}
-	return printable(strings.Join(lines, "\n"))
+	return printable(strings.Join(append(lines, policyHints(e)...), "\n"))
+}
+
+// policyHints is a line about the flags of the policy if one of the problems is that it doesn't
+// allow a host.
+func policyHints(problems []manifests.Problem) []string {
+	for _, problem := range problems {
+		if problem.Reason == manifests.Reason(mutate.ReasonNotAllowed) {
+			return []string{check.PassPolicy}
+		}
+	}
+	return nil
 }
 
 func runRender(in io.Reader, out, diagnostics io.Writer, flags *renderFlags, now time.Time) error {
@@ -147,6 +160,9 @@ func remarks(rendered *manifests.Output, explain bool) string {
 	var text strings.Builder
 	for _, warning := range rendered.Warnings {
 		text.WriteString("Warning: " + warning.String() + "\n")
+	}
+	for _, hint := range policyHints(rendered.Warnings) {
+		text.WriteString(hint + "\n")
 	}
 	if explain {
 		for _, sentence := range rendered.Explanations {

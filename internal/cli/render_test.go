@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"mtls.egress/webhook/internal/check"
 )
 
 const (
@@ -260,5 +262,31 @@ func write(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestRenderNamesTheFlagsOfThePolicy(t *testing.T) {
+	inCluster := "apiVersion: mtls.egress/v1alpha1\nkind: EgressTarget\nmetadata: {name: external.system.com}\n" +
+		"spec: {endpoints: [{address: gateway.egress.svc.cluster.local}]}\n---\n" + annotatedPod
+	tests := map[string]struct {
+		stdin string
+		args  []string
+		code  int
+		want  bool
+	}{
+		"a host that is not allowed": {annotatedPod, []string{"--other-targets", "Deny"}, 1, true},
+		"an endpoint in the cluster": {inCluster, nil, 0, true},
+		"an endpoint that is allowed": {
+			inCluster, []string{"--allowed-endpoints", "gateway.egress.svc.cluster.local"}, 0, false,
+		},
+		"another mistake": {badPod, nil, 1, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, stderr, code := executeRender(test.stdin, append([]string{"-f", "-"}, test.args...)...)
+			if got := strings.Contains(stderr, "\n"+check.PassPolicy); got != test.want || code != test.code {
+				t.Errorf("hint %t, exit code %d; want %t, %d:\n%s", got, code, test.want, test.code, stderr)
+			}
+		})
 	}
 }

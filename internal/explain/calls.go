@@ -58,6 +58,9 @@ func lookApp(f *Facts) finding {
 	case plain == 0 && len(wrong) > 0:
 		return failed(AppCallsHTTPS, wrong[0].Message, "")
 	}
+	if wrong := mutate.OtherPortWarnings(f.Pod, []egress.Target{t}, nil); plain == 0 && len(wrong) > 0 {
+		return failed(AppCallsOtherPort, wrong[0].Message, "kubectl edit egt "+t.Host+" -n "+f.Namespace)
+	}
 	if near, container := f.misspelled(); plain == 0 && near != "" {
 		return failed(HostMisspelled, fmt.Sprintf("container %s calls %s, and the annotation asks for %s; write the same "+
 			"name in "+

@@ -433,6 +433,10 @@ func faults() map[string]struct {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
 			f.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PARTNER_URL", Value: "https://" + host + "/orders"}}
 		}},
+		"the app is configured with another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
+			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
+			f.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PARTNER_URL", Value: "http://" + host + ":443/orders"}}
+		}},
 		"the app calls a misspelled name": {HostMisspelled, func(_ *testing.T, f *Facts) {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
 			f.Pod.Spec.Containers[0].Args = []string{"--url=http://external.sytem.com/orders"}

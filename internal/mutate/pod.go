@@ -55,7 +55,7 @@ func inject(
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
 	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), OwnTLSWarnings(pod, targets, spec),
-		rightsWarnings(pod, spec)), nil
+		OtherPortWarnings(pod, targets, spec), rightsWarnings(pod, spec)), nil
 }
 
 // sidecarVolumes returns the volumes and mounts for the sidecar. It mounts the whole Secret,

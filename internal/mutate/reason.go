@@ -73,6 +73,8 @@ const (
 	ReasonRemoved Reason = "annotation-removed"
 	// ReasonOwnTLS means that the app calls a target with its own TLS.
 	ReasonOwnTLS Reason = "own-tls"
+	// ReasonOtherPort means that the app calls a target at another port than the app port.
+	ReasonOtherPort Reason = "other-port"
 	// ReasonForwardProxy means that the app sends calls to a forward proxy.
 	ReasonForwardProxy Reason = "forward-proxy"
 	// ReasonNetworkRights means that a container can change the network of the Pod.
@@ -122,8 +124,8 @@ func Texts(warnings []Warning) []string {
 func ReasonsOfWarnings() []Reason {
 	return []Reason{
 		ReasonUnknownAnnotation, ReasonTrafficDoubt, ReasonOverridden, ReasonImmutable, ReasonRemoved, ReasonOwnTLS,
-		ReasonForwardProxy, ReasonNetworkRights, ReasonServerFirst, ReasonCertificate, ReasonInjectionOff,
-		ReasonNotProgrammed, ReasonOther,
+		ReasonOtherPort, ReasonForwardProxy, ReasonNetworkRights, ReasonServerFirst, ReasonCertificate,
+		ReasonInjectionOff, ReasonNotProgrammed, ReasonOther,
 	}
 }
 

@@ -1,10 +1,18 @@
 package main
 
 import (
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/registry"
 
 	"mtls.egress/webhook/release/image"
 )
@@ -74,5 +82,39 @@ func TestParse(t *testing.T) {
 				t.Errorf("got %+v, %q, %q, %v; want %+v, t, o", got, tag, output, err, test.want)
 			}
 		})
+	}
+}
+
+// TestCranePushesTheTarball does what docs/how-to/install.md does with bin/image.tar.
+func TestCranePushesTheTarball(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	reference := strings.TrimPrefix(server.URL, "http://") + "/mtls-egress-webhook:0.1.0"
+	folder := t.TempDir()
+	binary, output := filepath.Join(folder, "webhook"), filepath.Join(folder, "image.tar")
+	if err := os.WriteFile(binary, []byte("\x7fELF and so on"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(image.Webhook(binary, "arm64"), reference, output); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", folder)
+	loaded, err := crane.Load(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(loaded, reference); err != nil {
+		t.Fatal(err)
+	}
+	pushed, err := crane.Pull(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := pushed.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Architecture != "arm64" || !reflect.DeepEqual(config.Config.Entrypoint, []string{"/mtls-egress-webhook"}) {
+		t.Errorf("the registry has an image for %s that starts %q", config.Architecture, config.Config.Entrypoint)
 	}
 }

@@ -68,7 +68,7 @@ func TestCommandsOfTheDocumentsRun(t *testing.T) {
 				if where := ownTests()[command.document]; where != "" && words[1] == "adopt" {
 					t.Skip(where, "runs it")
 				}
-				command.line = partner.reached(command.line)
+				command.line = partner.reached(withExamples(command.line))
 				command.run(t, cluster, programs)
 			default:
 				t.Errorf("nothing here can run %s", words[0])

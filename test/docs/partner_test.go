@@ -34,6 +34,16 @@ func startPartner(t *testing.T) partner {
 	return p
 }
 
+// withExamples returns a command with the files of the project in place of those that the reader
+// has.
+func withExamples(line string) string {
+	return strings.NewReplacer(
+		" partner.p12 ", " examples/credential/keystore.p12 ",
+		"--password-file password.txt ", "--password-file examples/credential/password.txt ",
+		"--server-ca server-ca.pem ", "--server-ca examples/credential/server-ca.pem ",
+	).Replace(line)
+}
+
 // reached returns a command so that it calls this partner, and leaves no file in the project.
 func (p partner) reached(line string) string {
 	const exampleCA = "examples/credential/server-ca.pem"

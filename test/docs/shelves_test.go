@@ -66,6 +66,14 @@ func TestWhatUsersTypeIsAHeading(t *testing.T) {
 	}
 }
 
+func TestTheStepsOfTheWorkflowAreThoseOfTheExample(t *testing.T) {
+	workflow := read(t, root+"/examples/check/github-workflow.yaml")
+	_, steps, found := strings.Cut(workflow, "\n    steps:\n")
+	if !found || !strings.Contains(read(t, root+"/docs/how-to/check.md"), "```yaml\n    steps:\n"+steps+"```\n") {
+		t.Errorf("docs/how-to/check.md shows other steps than examples/check/github-workflow.yaml:\n%s", steps)
+	}
+}
+
 // TestTheStartPageLeadsToEveryPage holds for the pages for users, and for the other shelves apart
 // from the pages of single rules and decisions.
 func TestTheStartPageLeadsToEveryPage(t *testing.T) {

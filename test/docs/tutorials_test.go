@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,6 +38,13 @@ func firstCall(b *books) {
 	for _, condition := range []string{"CredentialValid", "Programmed"} {
 		b.kubectl("wait", "--for=condition="+condition, "egresstarget/partner.example.com", "--namespace=first-call",
 			"--timeout="+await.Patience.String())
+	}
+	const refusal = `Error from server \(Forbidden\): .* …\n`
+	shown := strings.TrimSuffix(regexp.MustCompile(refusal).FindString(read(b.T, tutorials+"first-call.md")), " …\n")
+	_, stderr, err := b.Kubectl(b.Context(), "delete", "virtualservice", "mtls-egress-partner.example.com",
+		"--namespace=first-call")
+	if shown == "" || err == nil || !strings.HasPrefix(stderr, shown) {
+		b.Errorf("the tutorial shows the refusal %q; kubectl prints %q, %v", shown, stderr, err)
 	}
 }
 

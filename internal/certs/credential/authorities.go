@@ -126,6 +126,9 @@ func ReadTrustStore(name string, content []byte, password string) (Authorities, 
 	contents, isStore, err := storeOf(content, password)
 	p := part{serverCAPart, name}
 	switch {
+	case errors.Is(err, errNoPassword):
+		return Authorities{}, fmt.Errorf("%s: %w: a trust store needs it, and a key store with a private key isn't the CA "+
+			"of a server", p, err)
 	case err != nil:
 		return Authorities{}, fmt.Errorf("%s: %w", p, err)
 	case !isStore:

@@ -40,7 +40,7 @@ func readJavaStore(content []byte, password string) (pfx.Contents, error) {
 	case errors.Is(err, jks.ErrPassword):
 		return pfx.Contents{}, &WrongPasswordError{"the password is wrong"}
 	case errors.Is(err, jks.ErrNoPassword):
-		return pfx.Contents{}, errors.New("the file has a password, and none was given")
+		return pfx.Contents{}, errNoPassword
 	case errors.Is(err, jks.ErrKeyPassword):
 		return pfx.Contents{}, fmt.Errorf("the password is that of the file, but its private key has another one, and a "+
 			"file can have only one here; change it (%s asks for both)", convertJava(kind))

@@ -163,7 +163,7 @@ func decryptOldKey(block *pem.Block, password string) (*pem.Block, error) {
 
 func wrongKeyPassword(password string) error {
 	if password == "" {
-		return errors.New("the file has a password, and none was given")
+		return errNoPassword
 	}
 	return &WrongPasswordError{"the password is wrong: it doesn't decrypt the private key"}
 }

@@ -213,7 +213,8 @@ func TestReadsTrustStores(t *testing.T) {
 		},
 		"PKCS#12, no password": {
 			content: p12,
-			err:     `"ca" (CA of the server): the file has a password, and none was given`,
+			err: `"ca" (CA of the server): the file has a password, and none was given: a trust store needs it, and a key ` +
+				`store with a private key isn't the CA of a server`,
 		},
 		"JKS": {content: jks, password: "changeit", want: both},
 		"JKS, another password": {

@@ -29,6 +29,8 @@ func explainPKCS12(err error, password string) error {
 	return errors.New("the file is PKCS#12, but can't be read: rewrite it (" + rewrite + ")")
 }
 
+var errNoPassword = errors.New("the file has a password, and none was given")
+
 // WrongPasswordError means that a password was given, and is not the one of the file.
 type WrongPasswordError struct{ message string }
 
@@ -41,7 +43,7 @@ func explainPassword(wrong *pfx.PasswordError, password string) error {
 			"and a file can have only one here; change it (keytool -importkeystore -srckeystore FILE -destkeystore new.p12 "+
 			"-deststoretype PKCS12 asks for both)", wrong.What)
 	case password == "":
-		return errors.New("the file has a password, and none was given")
+		return errNoPassword
 	case wrong.What != "":
 		return &WrongPasswordError{fmt.Sprintf(
 			"the password is wrong: it doesn't decrypt %s (there is no MAC to check the password with)", wrong.What)}
