@@ -50,16 +50,16 @@ func lookApp(f *Facts) finding {
 			"kubectl edit egt "+t.Host+" -n "+f.Namespace)
 	}
 	plain, own := f.callsSeen()
-	switch wrong := mutate.OwnTLSWarnings(f.Pod, []egress.Target{t}, nil); {
+	ownTLS, otherPorts := mutate.AppURLWarnings(f.Pod, []egress.Target{t}, nil)
+	switch {
 	case own > 0 && plain == 0:
 		return failed(AppCallsHTTPS, fmt.Sprintf("the app calls https://%s (connections: %d), so its calls leave with "+
 			"its own TLS "+
 			"and without the client certificate; call %s", t.Host, own, t.AppURL()), "")
-	case plain == 0 && len(wrong) > 0:
-		return failed(AppCallsHTTPS, wrong[0].Message, "")
-	}
-	if wrong := mutate.OtherPortWarnings(f.Pod, []egress.Target{t}, nil); plain == 0 && len(wrong) > 0 {
-		return failed(AppCallsOtherPort, wrong[0].Message, "kubectl edit egt "+t.Host+" -n "+f.Namespace)
+	case plain == 0 && len(ownTLS) > 0:
+		return failed(AppCallsHTTPS, ownTLS[0].Message, "")
+	case plain == 0 && len(otherPorts) > 0:
+		return failed(AppCallsOtherPort, otherPorts[0].Message, "kubectl edit egt "+t.Host+" -n "+f.Namespace)
 	}
 	if near, container := f.misspelled(); plain == 0 && near != "" {
 		return failed(HostMisspelled, fmt.Sprintf("container %s calls %s, and the annotation asks for %s; write the same "+

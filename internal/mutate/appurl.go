@@ -11,57 +11,48 @@ import (
 	"mtls.egress/webhook/internal/egress"
 )
 
-// OwnTLSWarnings returns a warning for each https URL of a target in the commands and environment
-// variables of a Pod. The app would speak TLS itself, without the client certificate, and the
-// sidecar passes that on.
-func OwnTLSWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
-	var warnings []Warning
-	for text := range appTexts(pod, spec) {
-		for _, t := range targets {
-			if hasURL(text.value, t.Host) {
-				warnings = append(warnings, warningf(ReasonOwnTLS, text.at(),
-					"container %s: %s has https://%s: such calls leave with the "+
-						"app's own TLS, without the client certificate; use %s", egress.Excerpt(text.container), text.where(), t.Host,
-					t.AppURL()))
+// AppURLWarnings returns a warning for each URL of a target in the commands and environment
+// variables of a Pod by which the app doesn't get the client certificate.
+//   - ownTLS: With https, the app speaks TLS itself, and the sidecar passes that on.
+//   - otherPorts: With http and a port that isn't the app port, nothing takes the calls from the
+//     sinkhole address, so they are dropped.
+func AppURLWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) (ownTLS, otherPorts []Warning) {
+	for c, parent := range containersOf(pod, spec) {
+		for text := range appTexts(c) {
+			for _, t := range targets {
+				if hasURL(text.value, t.Host) {
+					ownTLS = append(ownTLS, warningf(ReasonOwnTLS, text.at(parent()),
+						"container %s: %s has https://%s: such calls leave with the "+
+							"app's own TLS, without the client certificate; use %s", egress.Excerpt(c.Name), text.where(), t.Host,
+						t.AppURL()))
+				}
+				if port := otherPort(text.value, t); port != 0 {
+					otherPorts = append(otherPorts, warningf(ReasonOtherPort, text.at(parent()),
+						"container %s: %s has http://%s with port %d: such calls are dropped, because the app port of the "+
+							"target is %d; use %s", egress.Excerpt(c.Name), text.where(), t.Host, port, t.AppPort, t.AppURL()))
+				}
 			}
 		}
 	}
-	return warnings
-}
-
-// OtherPortWarnings returns a warning for each http URL of a target in the commands and environment
-// variables of a Pod whose port is not the app port. Nothing takes such calls from the sinkhole
-// address, so they are dropped.
-func OtherPortWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) []Warning {
-	var warnings []Warning
-	for text := range appTexts(pod, spec) {
-		for _, t := range targets {
-			if port := otherPort(text.value, t); port != 0 {
-				warnings = append(warnings, warningf(ReasonOtherPort, text.at(),
-					"container %s: %s has http://%s with port %d: such calls are dropped, because the app port of the "+
-						"target is %d; use %s", egress.Excerpt(text.container), text.where(), t.Host, port, t.AppPort, t.AppURL()))
-			}
-		}
-	}
-	return warnings
+	return ownTLS, otherPorts
 }
 
 // appText is a value in which a URL that the app calls can be.
 type appText struct {
-	container, value string
+	value string
 	// field is command, args or env. n is the index of the environment variable that has the value.
 	field string
 	n     int
 	// variable is the name of that, or "".
 	variable string
-	parent   func() *field.Path
 }
 
-func (a appText) at() *field.Path {
+// at returns the path of the value in a container.
+func (a appText) at(container *field.Path) *field.Path {
 	if a.field == "env" {
-		return a.parent().Child("env").Index(a.n).Child("value")
+		return container.Child("env").Index(a.n).Child("value")
 	}
-	return a.parent().Child(a.field)
+	return container.Child(a.field)
 }
 
 // where names the place of the value in a message.
@@ -72,29 +63,28 @@ func (a appText) where() string {
 	return "command or args"
 }
 
-// appTexts yields the environment variables, commands and arguments of the app's containers in
-// which there is a URL.
-func appTexts(pod *corev1.Pod, spec *field.Path) iter.Seq[appText] {
+// appTexts yields the environment variables, the command and the arguments of a container of the app
+// in which there is a URL.
+func appTexts(c *corev1.Container) iter.Seq[appText] {
 	return func(yield func(appText) bool) {
-		for c, parent := range containersOf(pod, spec) {
-			if egress.IsProxy(*c) || isIstioInit(*c) {
-				continue
-			}
-			goesOn := func(text appText) bool {
-				text.container, text.parent = c.Name, parent
-				return !strings.Contains(text.value, "://") || yield(text)
-			}
-			for n, variable := range c.Env {
-				if !goesOn(appText{field: "env", n: n, variable: variable.Name, value: variable.Value}) {
-					return
-				}
-			}
-			if !goesOn(appText{field: "command", value: strings.Join(c.Command, "\n")}) ||
-				!goesOn(appText{field: "args", value: strings.Join(c.Args, "\n")}) {
+		if egress.IsProxy(*c) || isIstioInit(*c) {
+			return
+		}
+		for n, variable := range c.Env {
+			text := appText{field: "env", n: n, variable: variable.Name, value: variable.Value}
+			if !goesOn(text, yield) {
 				return
 			}
 		}
+		if goesOn(appText{field: "command", value: strings.Join(c.Command, "\n")}, yield) {
+			goesOn(appText{field: "args", value: strings.Join(c.Args, "\n")}, yield)
+		}
 	}
+}
+
+// goesOn yields a text if there is a URL in it, and reports whether more are wanted.
+func goesOn(text appText, yield func(appText) bool) bool {
+	return !strings.Contains(text.value, "://") || yield(text)
 }
 
 // hasURL reports whether text has an https URL of a host.

@@ -54,8 +54,9 @@ func inject(
 	if len(errs) > 0 {
 		return patch{}, nil, because(ReasonVolumeClash, errs)
 	}
-	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), OwnTLSWarnings(pod, targets, spec),
-		OtherPortWarnings(pod, targets, spec), rightsWarnings(pod, spec)), nil
+	ownTLS, otherPorts := AppURLWarnings(pod, targets, spec)
+	return p, slices.Concat(warnings, proxyWarnings(pod, targets, spec), ownTLS, otherPorts,
+		rightsWarnings(pod, spec)), nil
 }
 
 // sidecarVolumes returns the volumes and mounts for the sidecar. It mounts the whole Secret,
