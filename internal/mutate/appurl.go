@@ -63,8 +63,8 @@ func (a appText) where() string {
 	return "command or args"
 }
 
-// appTexts yields the environment variables, the command and the arguments of a container of the app
-// in which there is a URL.
+// appTexts yields the environment variables, the command and the arguments of a container of the
+// app in which there is a URL.
 func appTexts(c *corev1.Container) iter.Seq[appText] {
 	return func(yield func(appText) bool) {
 		if egress.IsProxy(*c) || isIstioInit(*c) {

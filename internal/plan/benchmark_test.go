@@ -63,8 +63,8 @@ func BenchmarkDecideForManyPods(b *testing.B) {
 	}
 }
 
-// BenchmarkAnchor makes the anchor of a namespace with 1,000 targets, as each of them does when it is
-// programmed.
+// BenchmarkAnchor makes the anchor of a namespace with 1,000 targets, as each of them does when it
+// is programmed.
 func BenchmarkAnchor(b *testing.B) {
 	var siblings []v1alpha1.EgressTarget
 	for n := range 1000 {
