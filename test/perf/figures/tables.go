@@ -190,6 +190,11 @@ func rows() []row {
 			unit:      "peak-RSS-bytes",
 		},
 		{
+			what:      "memory of a controller that isn't the leader, there",
+			benchmark: "BenchmarkProcess/role=standby" + huge,
+			unit:      "RSS-bytes",
+		},
+		{
 			what:      "start of a controller until it is ready, there",
 			benchmark: "BenchmarkStart/process=controller" + huge,
 			unit:      "ns/op",
