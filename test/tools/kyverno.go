@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// kyvernoModule is Kyverno's module, and kyvernoManifests the folder in it with install-latest-testing.yaml:
-// what its chart renders with the default values, CustomResourceDefinitions included.
+// kyvernoModule is Kyverno's module, and kyvernoInstall the file in it with what its chart renders
+// with the default values, CustomResourceDefinitions included.
 const (
 	kyvernoModule    = "github.com/kyverno/kyverno"
 	kyvernoManifests = "config"

@@ -2,6 +2,9 @@ package main
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -12,5 +15,19 @@ func TestKyvernoDirectory(t *testing.T) {
 	}
 	if got := kyvernoLinks("/cache/kyverno"); !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestTheDocumentNamesTheVersionOfKyverno(t *testing.T) {
+	version, err := runGo(t.Context(), kyvernoSet().module, func(int) {}, "list", "-m", "-f", "{{.Version}}", kyvernoModule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "project", "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "Kyverno is version " + strings.TrimPrefix(version, "v") + " "; !strings.Contains(string(document), want) {
+		t.Errorf("performance.md lacks %q", want)
 	}
 }
