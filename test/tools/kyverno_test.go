@@ -19,7 +19,8 @@ func TestKyvernoDirectory(t *testing.T) {
 }
 
 func TestTheDocumentNamesTheVersionOfKyverno(t *testing.T) {
-	version, err := runGo(t.Context(), kyvernoSet().module, func(int) {}, "list", "-m", "-f", "{{.Version}}", kyvernoModule)
+	version, err := runGo(t.Context(), kyvernoSet().module, func(int) {},
+		"list", "-m", "-f", "{{.Version}}", kyvernoModule)
 	if err != nil {
 		t.Fatal(err)
 	}
