@@ -66,6 +66,8 @@ other_assets := oldest=$$(go -C test/tools run . assets 1.31); newest=$$(go -C t
 cert_manager := $(call provided,CERTMANAGER,certmanager)
 promtool := $(call provided,PROMTOOL,promtool)
 pyyaml := $(call provided,PYYAML,pyyaml)
+# Kyverno, which only `make bench` needs.
+kyverno := $(call provided,KYVERNO,kyverno)
 # The controllers of Argo Rollouts and JobSet, which only `make test-workloads` needs.
 workloads := $(call provided,WORKLOADS,workloads)
 crds := $(call provided,ISTIO_CRDS,istio-crds); $(call provided,GATEWAY_CRDS,gateway-crds); $(call provided,PROMETHEUS_CRDS,prometheus-crds); $(call provided,WORKLOAD_CRDS,workload-crds)
@@ -214,7 +216,7 @@ demo-mesh: ## Show what the partner receives on a real mesh. KEEP=1 opens a shel
 bench: $(BENCHSTAT) ## Run the benchmarks. The raw results are in bin/bench.txt, for benchstat OLD bin/bench.txt.
 	mkdir -p bin
 	go test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) ./internal/... | tee bin/bench.txt
-	$(assets); \
+	$(assets); $(kyverno); \
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt; \
 	MTLS_EGRESS_SCALE=10 go test -run '^$$' -bench Scale -benchtime 1x -timeout 60m ./test/perf | tee -a bin/bench.txt
 	$(BENCHSTAT) bin/bench.txt

@@ -14,8 +14,8 @@ import (
 var provided = regexp.MustCompile(
 	`(MTLS_EGRESS_[A-Z_]+)=\$\(go -C test/tools run \. ([a-z-]+)\); export (MTLS_EGRESS_[A-Z_]+)`)
 
-// TestMakeProvidesWhatTestsNeed compares what `make test` and `make test-workloads` provide before
-// they run any test with all commands of test/tools.
+// TestMakeProvidesWhatTestsNeed compares what `make test`, `make test-workloads` and `make bench`
+// provide before they run any test with all commands of test/tools.
 func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 	root := filepath.Join("..", "..")
 	source, err := os.ReadFile(filepath.Join(root, "test", "tools", "main.go"))
@@ -31,7 +31,7 @@ func TestMakeProvidesWhatTestsNeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dryRun := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "-C", root,
-		"test", "test-workloads")
+		"test", "test-workloads", "bench")
 	recipe, _, err := Output(dryRun)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -24,7 +28,7 @@ const (
 	annotationTarget = "mtls.egress/target"
 	annotationVolume = "sidecar.istio.io/userVolume"
 	annotationMount  = "sidecar.istio.io/userVolumeMount"
-	annotationNoop   = "mtls.egress/noop" // of this benchmark
+	annotationBy     = "mtls.egress/by" // of this benchmark: the contender that wrote it
 	labelInjected    = "mtls.egress/injected"
 	host             = "external.system.com"
 	namespace        = "project"
@@ -48,6 +52,8 @@ type admission struct {
 	mutatingPolicy bool
 	// noop is the webhook of test/perf/noop, with the rules and conditions of the chart's.
 	noop bool
+	// kyverno is the webhook of Kyverno, with a MutatingPolicy for the same Pods as the chart's.
+	kyverno bool
 	// neverMet are a webhook and a policy for Pods that each compare a name. No webhook and
 	// policy with match conditions for Pods cost less.
 	neverMet bool
@@ -61,12 +67,15 @@ const (
 	asksWebhookOnly = "asks-webhook-only"
 	mutatingPolicy  = "mutating-policy"
 	noopWebhook     = "no-op-webhook"
+	kyverno         = "kyverno"
 	neverMet        = "never-met"
 )
 
+// contenders are all of them, Kyverno only where MTLS_EGRESS_KYVERNO is set, as it takes minutes to
+// build.
 func contenders() []contender {
 	ours := admission{webhook: true, policies: true}
-	return []contender{
+	all := []contender{
 		{name: none},
 		{name: plain, admission: ours},
 		{name: asks, asks: true, admission: ours},
@@ -75,7 +84,14 @@ func contenders() []contender {
 		{name: noopWebhook, asks: true, admission: admission{noop: true}},
 		{name: neverMet, admission: admission{neverMet: true}},
 	}
+	if kyvernoDirectory() != "" {
+		all = append(all, contender{name: kyverno, asks: true, admission: admission{kyverno: true}})
+	}
+	return all
 }
+
+// foreign reports whether a webhook that isn't ours is called for Pods that ask.
+func (a admission) foreign() bool { return a.noop || a.kyverno }
 
 // pod is one of a workload, as the ReplicaSet controller creates it. It has its sidecar already, as
 // there is no Istio here to inject it: the controller would write an event for each Pod that never
@@ -111,8 +127,10 @@ func (c contender) pod() *corev1.Pod {
 func (c contender) check(pod *corev1.Pod) error {
 	want := outcome{
 		Injected: c.admission.webhook && c.asks,
-		Mounted:  c.asks && (c.admission.webhook || c.admission.mutatingPolicy || c.admission.noop),
-		ByNoop:   c.asks && c.admission.noop,
+		Mounted:  c.asks && (c.admission.webhook || c.admission.mutatingPolicy || c.admission.foreign()),
+	}
+	if c.asks && c.admission.foreign() {
+		want.By = c.name
 	}
 	if got := outcomeOf(pod); got != want {
 		return fmt.Errorf("%s: Pod %s is %+v, want %+v", c.name, pod.Name, got, want)
@@ -120,13 +138,16 @@ func (c contender) check(pod *corev1.Pod) error {
 	return nil
 }
 
-type outcome struct{ Injected, Mounted, ByNoop bool }
+type outcome struct {
+	Injected, Mounted bool
+	By                string
+}
 
 func outcomeOf(pod *corev1.Pod) outcome {
 	return outcome{
 		Injected: pod.Labels[labelInjected] == "true" && len(pod.Spec.HostAliases) == 1,
 		Mounted:  pod.Annotations[annotationVolume] != "" && pod.Annotations[annotationMount] != "",
-		ByNoop:   pod.Annotations[annotationNoop] != "",
+		By:       pod.Annotations[annotationBy],
 	}
 }
 
@@ -136,8 +157,10 @@ type stage struct {
 	api     client.Client
 	objects map[string][]client.Object
 	present admission
-	// noop is the process of the webhook of test/perf/noop.
-	noop procfs.Proc
+	// processes are those of the webhooks that aren't ours, by contender.
+	processes map[string]procfs.Proc
+	// stop ends Kyverno.
+	stop func() error
 }
 
 // newStage takes the chart's objects from the running installation, the caBundle included.
@@ -146,7 +169,10 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{api: api, present: admission{webhook: true, policies: true}}
+	s := &stage{
+		api: api, present: admission{webhook: true, policies: true}, processes: map[string]procfs.Proc{},
+		stop: func() error { return nil },
+	}
 	var webhook admissionv1.MutatingWebhookConfiguration
 	var policies admissionv1.ValidatingAdmissionPolicyList
 	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
@@ -170,10 +196,10 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 		return nil, err
 	}
 	least, process, err := startNoop(ctx, ours, &webhook, injected)
-	s.noop = process
 	if err != nil {
 		return nil, err
 	}
+	s.processes[noopWebhook] = process
 	s.objects = map[string][]client.Object{
 		"webhook": {&webhook}, "mutating policy": compared, "never met": neverMetOf(&webhook), "no-op": {least},
 	}
@@ -183,7 +209,37 @@ func newStage(ctx context.Context, ours *installation.Installation) (*stage, err
 	for n := range bindings.Items {
 		s.objects["policies"] = append(s.objects["policies"], &bindings.Items[n])
 	}
-	return s, nil
+	return s, s.addKyverno(ctx, ours, &webhook, injected)
+}
+
+// addKyverno starts Kyverno, and says so where it's left out.
+func (s *stage) addKyverno(
+	ctx context.Context,
+	ours *installation.Installation,
+	chart *admissionv1.MutatingWebhookConfiguration,
+	injected *corev1.Pod,
+) error {
+	directory := kyvernoDirectory()
+	if directory == "" {
+		fmt.Fprintln(os.Stderr,
+			"Kyverno is left out: set MTLS_EGRESS_KYVERNO to what `go -C test/tools run . kyverno` prints")
+		return nil
+	}
+	policy, err := kyvernoPolicyOf(chart, injected)
+	if err != nil {
+		return err
+	}
+	if err := s.turn(ctx, admission{}); err != nil {
+		return err
+	}
+	configuration, process, err := startKyverno(ctx, s, ours, directory, policy)
+	if err != nil {
+		return err
+	}
+	s.objects[kyverno] = []client.Object{configuration}
+	s.stop = process.Kill
+	s.processes[kyverno], err = procfs.NewProc(process.PID())
+	return err
 }
 
 // seen is the name of the only Pod that meets the conditions of never-met.
@@ -230,11 +286,7 @@ func neverMetOf(chart *admissionv1.MutatingWebhookConfiguration) []client.Object
 // alias as well, costs more.
 func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 	const name = "mounts"
-	volume, err := json.Marshal(injected.Annotations[annotationVolume])
-	if err != nil {
-		return nil, err
-	}
-	mount, err := json.Marshal(injected.Annotations[annotationMount])
+	annotate, err := annotating(mountsOf(injected))
 	if err != nil {
 		return nil, err
 	}
@@ -262,10 +314,7 @@ func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 				FailurePolicy: ptr.To(admissionv1.Fail), ReinvocationPolicy: admissionv1.IfNeededReinvocationPolicy,
 				Mutations: []admissionv1.Mutation{{
 					PatchType: admissionv1.PatchTypeJSONPatch,
-					JSONPatch: &admissionv1.JSONPatch{Expression: fmt.Sprintf(`[
-						JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("%s"), value: %s},
-						JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("%s"), value: %s}]`,
-						annotationVolume, volume, annotationMount, mount)},
+					JSONPatch: &admissionv1.JSONPatch{Expression: annotate},
 				}},
 			},
 		},
@@ -273,6 +322,27 @@ func mutatingPolicyOf(injected *corev1.Pod) ([]client.Object, error) {
 			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name},
 		},
 	}, nil
+}
+
+// mountsOf are the annotations for volumes of the sidecar that a Pod has.
+func mountsOf(injected *corev1.Pod) map[string]string {
+	return map[string]string{
+		annotationVolume: injected.Annotations[annotationVolume], annotationMount: injected.Annotations[annotationMount],
+	}
+}
+
+// annotating returns the CEL expression of a JSON patch that gives an annotated object annotations.
+func annotating(annotations map[string]string) (string, error) {
+	var operations []string
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		value, err := json.Marshal(annotations[key]) // is also a string of CEL
+		if err != nil {
+			return "", err
+		}
+		operations = append(operations, fmt.Sprintf(
+			`JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("%s"), value: %s}`, key, value))
+	}
+	return "[" + strings.Join(operations, ", ") + "]", nil
 }
 
 // turn returns when the API server does what is wanted, and nothing else.
@@ -286,6 +356,7 @@ func (s *stage) turn(ctx context.Context, wanted admission) error {
 		{"mutating policy", s.present.mutatingPolicy, wanted.mutatingPolicy},
 		{"never met", s.present.neverMet, wanted.neverMet},
 		{"no-op", s.present.noop, wanted.noop},
+		{kyverno, s.present.kyverno, wanted.kyverno},
 	} {
 		if part.present == part.wanted {
 			continue
@@ -346,7 +417,7 @@ func (s *stage) observe(ctx context.Context) (admission, error) {
 		return present, nil
 	}
 	got := outcomeOf(pod)
-	present.webhook, present.noop = got.Injected, got.ByNoop
-	present.mutatingPolicy = got.Mounted && !got.Injected && !got.ByNoop
+	present.webhook, present.noop, present.kyverno = got.Injected, got.By == noopWebhook, got.By == kyverno
+	present.mutatingPolicy = got.Mounted && !got.Injected && got.By == ""
 	return present, err
 }

@@ -37,7 +37,7 @@ func startNoop(
 			"op": "add", "path": annotations + "sidecar.istio.io~1userVolumeMount",
 			"value": injected.Annotations[annotationMount],
 		},
-		{"op": "add", "path": annotations + "mtls.egress~1noop", "value": "true"},
+		{"op": "add", "path": annotations + "mtls.egress~1by", "value": noopWebhook},
 	})
 	if err != nil {
 		return nil, process, err

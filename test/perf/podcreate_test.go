@@ -38,7 +38,7 @@ func BenchmarkPodCreate(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		if err := arena.ours.Stop(); err != nil {
+		if err := arena.stop(); err != nil {
 			b.Error(err)
 		}
 	})
@@ -86,13 +86,21 @@ func newArena(ctx context.Context) (_ *arena, err error) {
 	a := &arena{ours: ours}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ours.Stop())
+			err = errors.Join(err, a.stop())
 		}
 	}()
 	if err := a.prepare(ctx); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+func (a *arena) stop() error {
+	var err error
+	if a.stage != nil {
+		err = a.stage.stop()
+	}
+	return errors.Join(err, a.ours.Stop())
 }
 
 // prepare brings the target into the state that it is in nearly always: programmed, with a
@@ -131,6 +139,9 @@ func (a *arena) prepare(ctx context.Context) (err error) {
 	for _, contender := range contenders() {
 		if contender.name != asks {
 			continue
+		}
+		if err := a.stage.turn(ctx, contender.admission); err != nil {
+			return err
 		}
 		if _, err := create(ctx, a.clients[:1], 1, contender); err != nil {
 			return err
@@ -191,7 +202,7 @@ func reportTurn(of contender, at level, measured, baseline turn) error {
 		figures["added-p50-ns"] = nanoseconds(measured.quantile(0.5) - baseline.quantile(0.5))
 		figures["added-p99-ns"] = nanoseconds(measured.quantile(0.99) - baseline.quantile(0.99))
 	}
-	if of.admission.webhook || of.admission.noop {
+	if of.admission.webhook || of.admission.foreign() {
 		figures["webhook-cpu-ns/op"] = nanoseconds(measured.webhookCPU) / float64(at.creates)
 	}
 	return report.Line(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", at.clients, of.name), at.creates, figures)
@@ -281,9 +292,9 @@ func (a *arena) counts(ctx context.Context, of contender) (counts, error) {
 		return counts{}, err
 	}
 	cpuSeconds, err := a.ours.Replicas[0].Metric(ctx, "process_cpu_seconds_total", nil)
-	if of.admission.noop {
+	if process, ok := a.stage.processes[of.name]; ok {
 		var stat procfs.ProcStat
-		stat, err = a.stage.noop.Stat()
+		stat, err = process.Stat()
 		cpuSeconds = stat.CPUTime()
 	}
 	if err != nil {

@@ -124,6 +124,13 @@ func workloadSet() set {
 	}}
 }
 
+// kyvernoSet is the admission controller of Kyverno, which only a benchmark needs.
+func kyvernoSet() set {
+	return set{module: "kyverno", programs: []program{
+		{name: "kyverno", path: kyvernoModule + "/cmd/kyverno", names: []string{"kyverno"}},
+	}}
+}
+
 // containerdModule is also the start of the names of its packages.
 const containerdModule = "github.com/containerd/containerd/v2"
 

@@ -1,7 +1,7 @@
 // Command tools provides the servers and clients that the project's tests and its demos run: etcd,
 // kube-apiserver, kubectl and Helm, everything that a Kubernetes node with Istio is made of,
-// cert-manager, Prometheus with its promtool, and the controllers of Argo Rollouts and JobSet. Each
-// command prints one path:
+// cert-manager, Prometheus with its promtool, the controllers of Argo Rollouts and JobSet, and
+// Kyverno. Each command prints one path:
 //
 //	go -C test/tools run . assets            the directory of etcd, kube-apiserver, kubectl and helm
 //	go -C test/tools run . assets 1.31       the same with the API server of another Kubernetes
@@ -15,6 +15,7 @@
 //	go -C test/tools run . promtool          the directory of promtool and prometheus
 //	go -C test/tools run . pyyaml            the directory of the Python module yaml
 //	go -C test/tools run . workloads         the directory of the controllers of workloads
+//	go -C test/tools run . kyverno           the directory of Kyverno's admission controller
 //
 // Each prints a path. Standard output carries the path and nothing else; what is being done, and
 // how long it takes, goes to standard error. For assets only Go is needed on the machine.
@@ -51,6 +52,9 @@
 // source) and manifests (the folder argo-rollouts-crds, and the files jobset-crd.yaml and
 // jobset-webhooks.yaml). On two busy cores the build takes 15 minutes with an empty Go build cache.
 //
+// The directory of Kyverno holds bin/kyverno (built from source) and install.yaml (what the
+// release's Helm chart renders with the default values, with the CustomResourceDefinitions).
+//
 // Everything is kept in
 // ${MTLS_EGRESS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mtls-egress-webhook}/<key>. What is made
 // together has a key: of programs, it stands for the content of their go.mod, go.sum and sources,
@@ -63,8 +67,8 @@
 // the minor version that is made for the Kubernetes version here, as a later one would move
 // packages that decide how the API server behaves (sigs.k8s.io/structured-merge-diff,
 // k8s.io/kube-openapi) past the versions that Kubernetes was released with. For the same reason
-// containerd, CoreDNS, Istio, cert-manager, Prometheus and the controllers of workloads have
-// modules of their own.
+// containerd, CoreDNS, Istio, cert-manager, Prometheus, the controllers of workloads and Kyverno
+// have modules of their own.
 package main
 
 import (
@@ -92,7 +96,8 @@ commands:
   certmanager      print the directory that holds cert-manager's programs and its chart
   promtool         print the directory that holds promtool and prometheus
   pyyaml           print the directory that holds the Python module yaml
-  workloads        print the directory that holds the controllers of Argo Rollouts and JobSet`
+  workloads        print the directory that holds the controllers of Argo Rollouts and JobSet
+  kyverno          print the directory that holds Kyverno's admission controller and its manifests`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -134,6 +139,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		path, err = pyyaml(ctx, stderr)
 	case "workloads":
 		path, err = workloads(ctx, stderr)
+	case "kyverno":
+		path, err = kyverno(ctx, stderr)
 	default:
 		err = fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}

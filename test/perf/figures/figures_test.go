@@ -101,6 +101,7 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 		"| 1 | none | 2.00 ms |  | 4.00 ms |  | 500 | 5.00 µs |  |\n",
 		"| 50 | asks | 2.00 ms | 1.00 µs | 4.00 ms | 2.00 µs | 500 | 5.00 µs | 3.00 µs |\n",
 		"| 200 | mutating-policy | 2.00 ms | 3.00 µs | 4.00 ms | 6.00 µs | 500 | 5.00 µs |  |\n",
+		"| 50 | kyverno | 2.00 ms | 6.00 µs | 4.00 ms | 12.0 µs | 500 | 5.00 µs | 3.00 µs |\n",
 		"| plain | 7.00 µs | 8.00 µs |\n",
 		"| Pods that don't ask: no difference (0 lies within the rounds) | 1 | 0 ns | yes |\n",
 		"| Pods that ask: at most 1.3 times what no-op-webhook adds to the p50 | 50 | 1.00 µs, " +
@@ -110,6 +111,23 @@ func TestTablesSayWhichGoalsAreMet(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the tables lack %q:\n%s", want, got)
+		}
+	}
+}
+
+func TestARunMayBeWithoutKyvernoButNotWithHalfOfIt(t *testing.T) {
+	text := whole()
+	for n, clients := range levels() {
+		text = strings.ReplaceAll(text, podCreate(clients, kyverno)+"-2", "Gone")
+		got, err := tables(parse(text))
+		if n < len(levels())-1 {
+			if want := podCreate(clients, kyverno) + " has no p50-ns"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v lacks %q", err, want)
+			}
+			continue
+		}
+		if err != nil || strings.Contains(got, kyverno) {
+			t.Errorf("error %v, want none and no row with Kyverno:\n%s", err, got)
 		}
 	}
 }

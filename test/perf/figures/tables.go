@@ -259,10 +259,11 @@ const (
 	mutatingPolicy = "mutating-policy"
 	noopWebhook    = "no-op-webhook"
 	neverMet       = "never-met"
+	kyverno        = "kyverno"
 )
 
 func contenders() []string {
-	return []string{"none", plain, asks, "asks-webhook-only", mutatingPolicy, noopWebhook, neverMet}
+	return []string{"none", plain, asks, "asks-webhook-only", mutatingPolicy, noopWebhook, neverMet, kyverno}
 }
 
 func levels() []int { return []int{1, 50, 200} }
@@ -281,8 +282,21 @@ func (l *lookup) get(benchmark, unit string) samples {
 	return samples{math.NaN()}
 }
 
+// contenders are those of a run: it may be without Kyverno, which takes minutes to build.
+func (l *lookup) contenders() []string {
+	return slices.DeleteFunc(contenders(), func(contender string) bool {
+		return contender == kyverno && !slices.ContainsFunc(levels(), func(clients int) bool {
+			return l.figures[podCreate(clients, kyverno)] != nil
+		})
+	})
+}
+
+func podCreate(clients int, contender string) string {
+	return fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", clients, contender)
+}
+
 func (l *lookup) pods(clients int, contender, unit string) samples {
-	return l.get(fmt.Sprintf("BenchmarkPodCreate/clients=%d/contender=%s", clients, contender), unit)
+	return l.get(podCreate(clients, contender), unit)
 }
 
 // tables returns the Markdown of all figures.
@@ -302,7 +316,7 @@ func tables(found results) (string, error) {
 			"API server, each Pod | of the webhook |\n|---|---|---|---|---|---|---|---|---|\n",
 	)
 	for _, clients := range levels() {
-		for _, contender := range contenders() {
+		for _, contender := range from.contenders() {
 			fmt.Fprintf(&text, "| %d | %s |", clients, contender)
 			for _, unit := range []string{
 				"p50-ns", "added-p50-ns", "p99-ns", "added-p99-ns", "creates/s", "apiserver-cpu-ns/op", "webhook-cpu-ns/op",
@@ -314,7 +328,7 @@ func tables(found results) (string, error) {
 	}
 	text.WriteString("\nWhat one create waits for, by the API server's own metrics, with one client:\n\n" +
 		"| contender | mutating webhooks | validating policies |\n|---|---|---|\n")
-	for _, contender := range contenders() {
+	for _, contender := range from.contenders() {
 		fmt.Fprintf(&text, "| %s |", contender)
 		for _, unit := range []string{"webhooks-ns/op", "policies-ns/op"} {
 			text.WriteString(" " + from.pods(1, contender, unit).text(unit) + " |")
