@@ -85,7 +85,8 @@ func refusalRules() []Rule {
 			manifests.ReasonInvalidEgressTarget),
 		ours("MTE110", "misplaced-annotation", Error,
 			"One of the annotations is a label, or is on a Namespace or Service.",
-			"It has no effect: the Pods call in plain text. The chart's policy for near misses refuses the object.",
+			"It has no effect: the Pods call in plain text. The chart's policy for near misses refuses the object. The other "+
+				"rules see the label as the annotation.",
 			"Write it under metadata.annotations of each workload that calls the host.",
 			manifests.ReasonMisplacedKey),
 		ours("MTE111", "conflicting-object", Error,

@@ -14,8 +14,8 @@ import (
 
 // AppURLWarnings returns a warning for each URL of a target in the commands and environment
 // variables of a Pod by which the app doesn't get the client certificate.
-//   - ownTLS: With https, the app speaks TLS itself. The sidecar passes that on at the partner's TLS
-//     port, and no other.
+//   - ownTLS: With https, the app speaks TLS itself. The sidecar passes that on at the partner's
+//     TLS port, and no other.
 //   - otherPorts: With http and a port that isn't the app port, nothing takes the calls from the
 //     sinkhole address, so they are dropped.
 func AppURLWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) (ownTLS, otherPorts []Warning) {
@@ -37,8 +37,8 @@ func AppURLWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) 
 	return ownTLS, otherPorts
 }
 
-// ownTLSAdvice says what becomes of the app's https calls, and what to write instead. port is that of
-// the URL, or 0 if it isn't known.
+// ownTLSAdvice says what becomes of the app's https calls, and what to write instead. port is that
+// of the URL, or 0 if it isn't known.
 func ownTLSAdvice(t egress.Target, port int32) string {
 	switch port {
 	case 0, t.Port:
@@ -50,9 +50,9 @@ func ownTLSAdvice(t egress.Target, port int32) string {
 		"port there is the partner's TLS port", t.Port, t.AppURL(), t.Host, port, egress.AnnotationTarget)
 }
 
-// OtherPortAdvice says what to write instead of an http URL of the target with a port that isn't the
-// app port. That can be meant as the partner's TLS port or as an app port, and the URL doesn't show
-// which.
+// OtherPortAdvice says what to write instead of an http URL of the target with a port that isn't
+// the app port. That can be meant as the partner's TLS port or as an app port, and the URL doesn't
+// show which.
 func OtherPortAdvice(t egress.Target, port int32) string {
 	if port == t.Port || port == egress.DefaultAppPort {
 		return "use " + t.AppURL()
@@ -112,8 +112,8 @@ func goesOn(text appText, yield func(appText) bool) bool {
 }
 
 // httpsURL returns the https URL of the target in a text, without its path, and its port, or 0 if
-// the text doesn't say it. Of several URLs it is the first whose port isn't the target's TLS port, or
-// else the last. Without one, url is "".
+// the text doesn't say it. Of several URLs it is the first whose port isn't the target's TLS port,
+// or else the last. Without one, url is "".
 func httpsURL(text string, t egress.Target) (url string, port int32) {
 	for rest := range urlsOf(text, "https", t.Host) {
 		url, port = "https://"+t.Host, portOf(rest, egress.DefaultPort)
