@@ -85,7 +85,8 @@ func refusalRules() []Rule {
 			manifests.ReasonInvalidEgressTarget),
 		ours("MTE110", "misplaced-annotation", Error,
 			"One of the annotations is a label, or is on a Namespace or Service.",
-			"It has no effect: the Pods call in plain text. The chart's policy for near misses refuses the object.",
+			"It has no effect: the Pods call in plain text. The chart's policy for near misses refuses the object. The other "+
+				"rules see the label as the annotation.",
 			"Write it under metadata.annotations of each workload that calls the host.",
 			manifests.ReasonMisplacedKey),
 		ours("MTE111", "conflicting-object", Error,
@@ -147,8 +148,10 @@ func warningRules() []Rule {
 			manifests.ReasonConflict),
 		ours("MTE126", "own-tls", Warning,
 			"A command or environment variable has an https URL of a target.",
-			"Such calls leave with the app's own TLS, without the client certificate.",
-			"Write http://HOST, with the app port if it isn't 80.",
+			"Such calls leave with the app's own TLS, without the client certificate. At another port than the partner's "+
+				"TLS port, they fail.",
+			"Write http://HOST, with the app port if it isn't 80. If the https URL has a port, that is the partner's TLS "+
+				"port: write HOST:PORT in mtls.egress/target.",
 			reason(mutate.ReasonOwnTLS)),
 		ours("MTE127", "forward-proxy", Warning,
 			"The environment sends calls to a target through a forward proxy.",
@@ -178,7 +181,8 @@ func warningRules() []Rule {
 		ours("MTE132", "other-port", Warning,
 			"A command or environment variable has an http URL of a target with another port than the app port.",
 			"Such calls are dropped at the sinkhole address.",
-			"Write http://HOST, with the app port if it isn't 80, or set spec.appPort in the EgressTarget.",
+			"Write http://HOST, with the app port if it isn't 80. If the port is the partner's TLS port, write HOST:PORT in "+
+				"mtls.egress/target. If it is that of the app's calls, set spec.appPort in the EgressTarget.",
 			reason(mutate.ReasonOtherPort)),
 	}
 }

@@ -249,8 +249,11 @@ func (f *checkFlags) failure(result check.Result) error {
 		}
 	}
 	if failing > 0 && f.writeBaseline == "" {
-		problems = append(problems, fmt.Errorf("the check failed with %d of %s", failing,
-			egress.Counted(len(result.Findings), "finding")))
+		failed := "the check failed: " + egress.Counted(failing, "finding")
+		if failing < len(result.Findings) {
+			failed = fmt.Sprintf("the check failed: %d of %d findings", failing, len(result.Findings))
+		}
+		problems = append(problems, errors.New(failed))
 	}
 	if f.expectTargets >= 0 && result.Targets != f.expectTargets {
 		problems = append(problems, fmt.Errorf("--expect-targets: the workloads ask for %s, want %d: check that "+

@@ -36,18 +36,20 @@ func executeCheck(stdin string, args ...string) (stdout, stderr string, code int
 }
 
 func TestCheckExitCodes(t *testing.T) {
-	const failed = "the check failed with 1 of 1 finding"
+	const failed = "the check failed: 1 finding"
 	tests := map[string]struct {
 		stdin string
 		args  []string
 		code  int
 		want  string
 	}{
-		"nothing to find":                     {annotatedPod, []string{"-f", "-"}, 0, ""},
-		"nothing to read":                     {"", []string{"-f", "-"}, 0, ""},
-		"an error":                            {badPod, []string{"-f", "-"}, 1, failed},
-		"a warning":                           {privilegedPod, []string{"-f", "-"}, 0, ""},
-		"a warning that fails":                {privilegedPod, []string{"-f", "-", "--fail-on=warning"}, 1, failed},
+		"nothing to find":      {annotatedPod, []string{"-f", "-"}, 0, ""},
+		"nothing to read":      {"", []string{"-f", "-"}, 0, ""},
+		"an error":             {badPod, []string{"-f", "-"}, 1, failed},
+		"a warning":            {privilegedPod, []string{"-f", "-"}, 0, ""},
+		"a warning that fails": {privilegedPod, []string{"-f", "-", "--fail-on=warning"}, 1, failed},
+		"an error next to a warning": {badPod + "\n---\n" + privilegedPod, []string{"-f", "-"}, 1,
+			"the check failed: 1 of 2 findings"},
 		"an error that doesn't":               {badPod, []string{"-f", "-", "--fail-on=none"}, 0, ""},
 		"an error of a rule that is left out": {badPod, []string{"-f", "-", "--disable=MTE101"}, 0, ""},
 		"a namespace's policy":                {annotatedPod, []string{"-f", "-", "--other-targets=Deny"}, 1, failed},
@@ -139,7 +141,7 @@ func TestCheckLeavesSourcesOfOtherToolsAlone(t *testing.T) {
 			"", "0 errors, 0 warnings in 1 object of 1 file\n",
 		},
 		"a patch with a mistake in the annotation": {
-			deployment + "a b\n", "the check failed with 1 of 1 finding", "1 error, 0 warnings in 1 object of 1 file\n",
+			deployment + "a b\n", "the check failed: 1 finding", "1 error, 0 warnings in 1 object of 1 file\n",
 		},
 		"a Secret that is encrypted": {
 			"apiVersion: v1\nkind: Secret\nmetadata: {name: db}\ndata: {key: \"ENC[AES256_GCM,data:abc]\"}\n" +

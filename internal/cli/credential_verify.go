@@ -156,8 +156,12 @@ func runVerify(
 	}
 	switch {
 	case !result.Verified && result.Reason == string(verify.ServerNotTrusted):
-		return notFine(fmt.Errorf("the credential is not verified with %s: %s; credential server-ca %[1]s shows which CA to "+
-			"trust", result.Target, result.Reason))
+		connect := ""
+		if flags.connect != "" {
+			connect = " --connect " + flags.connect
+		}
+		return notFine(fmt.Errorf("the credential is not verified with %s: %s; credential server-ca %[1]s%[3]s shows which "+
+			"CA to trust", result.Target, result.Reason, connect))
 	case !result.Verified:
 		err := fmt.Errorf("the credential is not verified with %s: %s", result.Target, result.Reason)
 		if slices.Contains([]string{string(verify.ProbeInterrupted), string(verify.SystemCANotFound)}, result.Reason) {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -43,10 +42,9 @@ func lookApp(f *Facts) finding {
 		return skipped("there is no Pod")
 	}
 	t := f.Target()
-	if port := f.otherPort(t); port != "" {
-		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %s of %s, where the calls are dropped; call %s, "+
-			"or set "+
-			"spec.appPort: %[1]s in the EgressTarget", port, t.Host, t.AppURL()),
+	if port := f.otherPort(t); port != 0 {
+		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %d of %s, where the calls are dropped; %s",
+			port, t.Host, mutate.OtherPortAdvice(t, port)),
 			"kubectl edit egt "+t.Host+" -n "+f.Namespace)
 	}
 	plain, own := f.callsSeen()
@@ -90,8 +88,8 @@ func (f *Facts) callsSeen() (plain, own uint64) {
 }
 
 // otherPort returns the port at which the app calls the sinkhole address and nothing is programmed,
-// or "". The sidecar passes such calls on as they are.
-func (f *Facts) otherPort(t egress.Target) string {
+// or 0. The sidecar passes such calls on as they are.
+func (f *Facts) otherPort(t egress.Target) int32 {
 	var passed []string
 	if f.Sidecar != nil {
 		passed = slices.Clone(f.Sidecar.Passed)
@@ -102,10 +100,10 @@ func (f *Facts) otherPort(t egress.Target) string {
 	for _, address := range passed {
 		if called, err := netip.ParseAddrPort(address); err == nil && called.Addr() == t.Address() &&
 			int32(called.Port()) != t.AppPort && int32(called.Port()) != t.Port {
-			return strconv.FormatUint(uint64(called.Port()), 10)
+			return int32(called.Port())
 		}
 	}
-	return ""
+	return 0
 }
 
 var urlHost = regexp.MustCompile(`https?://([A-Za-z0-9.-]+)`)

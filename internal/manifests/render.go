@@ -130,9 +130,10 @@ type Use struct {
 	Workloads int
 }
 
-// ReviewOf returns the review of documents. Unlike [Render], it has warnings next to problems.
+// ReviewOf returns the review of documents. Unlike [Render], it has warnings next to problems, and
+// it sees a label that is meant as an annotation as one, next to the problem of the label.
 func ReviewOf(documents []Document, options Options) Review {
-	r := render(documents, options, (*renderer).completed)
+	r := render(documents, options, func(r *renderer, item item) item { return r.annotated(r.completed(item)) })
 	review := Review{Refused: r.problems, Warnings: r.output.Warnings}
 	for _, use := range r.sortedUses() {
 		t := use.target
@@ -192,6 +193,29 @@ func (r *renderer) completed(item item) item {
 		item.object = runtime.DeepCopyJSON(item.object)
 		// It fails below a field of another type, which has a finding of its own.
 		_ = unstructured.SetNestedMap(item.object, map[string]any{}, strings.Split(spec, ".")...)
+	}
+	return item
+}
+
+// annotated returns the workload with the annotations that it has as labels. The label is refused,
+// and the author sees at once what is refused next.
+func (r *renderer) annotated(item item) item {
+	places := []string{"metadata"}
+	for _, template := range r.kinds[item.kind.GroupKind()].Templates {
+		if !strings.Contains(string(template), workload.Elements) {
+			places = append(places, string(template)+".metadata")
+		}
+	}
+	for _, place := range places {
+		for _, key := range []string{egress.AnnotationTarget, egress.AnnotationSecret} {
+			label, isLabel := valueAt(item.object, append(ParsePath(place+".labels"), key)).(string)
+			if !isLabel || valueAt(item.object, append(ParsePath(place+".annotations"), key)) != nil {
+				continue
+			}
+			item.object = runtime.DeepCopyJSON(item.object)
+			// It fails for annotations of another type, which have a finding of their own.
+			_ = unstructured.SetNestedField(item.object, label, append(strings.Split(place, "."), "annotations", key)...)
+		}
 	}
 	return item
 }

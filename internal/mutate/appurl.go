@@ -1,6 +1,7 @@
 package mutate
 
 import (
+	"fmt"
 	"iter"
 	"strconv"
 	"strings"
@@ -13,28 +14,51 @@ import (
 
 // AppURLWarnings returns a warning for each URL of a target in the commands and environment
 // variables of a Pod by which the app doesn't get the client certificate.
-//   - ownTLS: With https, the app speaks TLS itself, and the sidecar passes that on.
+//   - ownTLS: With https, the app speaks TLS itself. The sidecar passes that on at the partner's
+//     TLS port, and no other.
 //   - otherPorts: With http and a port that isn't the app port, nothing takes the calls from the
 //     sinkhole address, so they are dropped.
 func AppURLWarnings(pod *corev1.Pod, targets []egress.Target, spec *field.Path) (ownTLS, otherPorts []Warning) {
 	for c, parent := range containersOf(pod, spec) {
 		for text := range appTexts(c) {
 			for _, t := range targets {
-				if hasURL(text.value, t.Host) {
-					ownTLS = append(ownTLS, warningf(ReasonOwnTLS, text.at(parent()),
-						"container %s: %s has https://%s: such calls leave with the "+
-							"app's own TLS, without the client certificate; use %s", egress.Excerpt(c.Name), text.where(), t.Host,
-						t.AppURL()))
+				if url, port := httpsURL(text.value, t); url != "" {
+					ownTLS = append(ownTLS, warningf(ReasonOwnTLS, text.at(parent()), "container %s: %s has %s: %s",
+						egress.Excerpt(c.Name), text.where(), url, ownTLSAdvice(t, port)))
 				}
 				if port := otherPort(text.value, t); port != 0 {
 					otherPorts = append(otherPorts, warningf(ReasonOtherPort, text.at(parent()),
 						"container %s: %s has http://%s with port %d: such calls are dropped, because the app port of the "+
-							"target is %d; use %s", egress.Excerpt(c.Name), text.where(), t.Host, port, t.AppPort, t.AppURL()))
+							"target is %d; %s", egress.Excerpt(c.Name), text.where(), t.Host, port, t.AppPort, OtherPortAdvice(t, port)))
 				}
 			}
 		}
 	}
 	return ownTLS, otherPorts
+}
+
+// ownTLSAdvice says what becomes of the app's https calls, and what to write instead. port is that
+// of the URL, or 0 if it isn't known.
+func ownTLSAdvice(t egress.Target, port int32) string {
+	switch port {
+	case 0, t.Port:
+		return "such calls leave with the app's own TLS, without the client certificate; use " + t.AppURL()
+	case egress.DefaultPort, t.AppPort:
+		return fmt.Sprintf("such calls fail, because the TLS port of the target is %d; use %s", t.Port, t.AppURL())
+	}
+	return fmt.Sprintf("such calls fail, because the TLS port of the target is %d; use %s, and write %s:%d in %s: the "+
+		"port there is the partner's TLS port", t.Port, t.AppURL(), t.Host, port, egress.AnnotationTarget)
+}
+
+// OtherPortAdvice says what to write instead of an http URL of the target with a port that isn't
+// the app port. That can be meant as the partner's TLS port or as an app port, and the URL doesn't
+// show which.
+func OtherPortAdvice(t egress.Target, port int32) string {
+	if port == t.Port || port == egress.DefaultAppPort {
+		return "use " + t.AppURL()
+	}
+	return fmt.Sprintf("use %s, with %s:%d in %s if that is the partner's TLS port; or set spec.appPort: %[3]d in the "+
+		"EgressTarget", t.AppURL(), t.Host, port, egress.AnnotationTarget)
 }
 
 // appText is a value in which a URL that the app calls can be.
@@ -87,28 +111,36 @@ func goesOn(text appText, yield func(appText) bool) bool {
 	return !strings.Contains(text.value, "://") || yield(text)
 }
 
-// hasURL reports whether text has an https URL of a host.
-func hasURL(text, host string) bool {
-	for range urlsOf(text, "https", host) {
-		return true
+// httpsURL returns the https URL of the target in a text, without its path, and its port, or 0 if
+// the text doesn't say it. Of several URLs it is the first whose port isn't the target's TLS port,
+// or else the last. Without one, url is "".
+func httpsURL(text string, t egress.Target) (url string, port int32) {
+	for rest := range urlsOf(text, "https", t.Host) {
+		url, port = "https://"+t.Host, portOf(rest, egress.DefaultPort)
+		if port != 0 && strings.HasPrefix(rest, ":") {
+			url += ":" + strconv.Itoa(int(port))
+		}
+		if port != 0 && port != t.Port {
+			break
+		}
 	}
-	return false
+	return url, port
 }
 
 // otherPort returns the port of the first http URL of the target in a text that is not the app
 // port, or 0.
 func otherPort(text string, t egress.Target) int32 {
 	for rest := range urlsOf(text, "http", t.Host) {
-		if port := portOf(rest); port != 0 && port != t.AppPort {
+		if port := portOf(rest, egress.DefaultAppPort); port != 0 && port != t.AppPort {
 			return port
 		}
 	}
 	return 0
 }
 
-// portOf returns the port of an http URL from what follows its host. It is 0 if the text doesn't
-// say it, as in :$(PORT).
-func portOf(rest string) int32 {
+// portOf returns the port of a URL from what follows its host: byDefault if that has none, and 0 if
+// the text doesn't say it, as in :$(PORT).
+func portOf(rest string, byDefault int32) int32 {
 	digits, hasPort := strings.CutPrefix(rest, ":")
 	end := strings.TrimLeft(digits, "0123456789")
 	digits = strings.TrimSuffix(digits, end)
@@ -116,7 +148,7 @@ func portOf(rest string) int32 {
 	case end != "" && !strings.ContainsAny(end[:1], `,;|&<>)]}\`):
 		return 0
 	case !hasPort && digits == "":
-		return egress.DefaultAppPort
+		return byDefault
 	}
 	port, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil {

@@ -8,29 +8,68 @@ import (
 
 const urlHost = "external.system.com"
 
-func TestHasURL(t *testing.T) {
-	for text, want := range map[string]bool{
-		"https://external.system.com":                                          true,
-		"https://external.system.com/pay":                                      true,
-		"--url=https://external.system.com:8443 --other":                       true,
-		"HTTPS://External.System.Com":                                          true,
-		"https://external.system.com.":                                         true,
-		"https://external.system.com./pay":                                     true,
-		`{"partner":"https://external.system.com"}`:                            true,
-		"https://external.system.com.example.org, https://external.system.com": true,
-		"https://external.system.com.example.org":                              false,
-		"https://external.system.community":                                    false,
-		"https://user:p@ss@external.system.com/pay":                            true,
-		"https://example.org/external.system.com":                              false,
-		"https://example.org,https://external.system.com":                      true,
-		"https://external.system.com@example.org":                              false,
-		"https://external.system.com-test.example.org":                         false,
-		"http://external.system.com":                                           false,
-		"https://my.external.system.com":                                       false,
-		"":                                                                     false,
+func TestHTTPSURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://external.system.com":                                          "https://external.system.com",
+		"https://external.system.com/pay":                                      "https://external.system.com",
+		"--url=https://external.system.com:8443 --other":                       "https://external.system.com:8443",
+		"HTTPS://External.System.Com":                                          "https://external.system.com",
+		"https://external.system.com.":                                         "https://external.system.com",
+		"https://external.system.com./pay":                                     "https://external.system.com",
+		`{"partner":"https://external.system.com"}`:                            "https://external.system.com",
+		"https://external.system.com.example.org, https://external.system.com": "https://external.system.com",
+		"https://external.system.com.example.org":                              "",
+		"https://external.system.community":                                    "",
+		"https://user:p@ss@external.system.com/pay":                            "https://external.system.com",
+		"https://example.org/external.system.com":                              "",
+		"https://example.org,https://external.system.com":                      "https://external.system.com",
+		"https://external.system.com@example.org":                              "",
+		"https://external.system.com-test.example.org":                         "",
+		"http://external.system.com":                                           "",
+		"https://my.external.system.com":                                       "",
+		"https://external.system.com:443/pay":                                  "https://external.system.com:443",
+		"https://external.system.com:$(PORT)":                                  "https://external.system.com",
+		"https://external.system.com,https://external.system.com:8443":         "https://external.system.com:8443",
+		"https://external.system.com:8443,https://external.system.com":         "https://external.system.com:8443",
+		"": "",
 	} {
-		if got := hasURL(text, urlHost); got != want {
-			t.Errorf("%s: %t, want %t", text, got, want)
+		if got, _ := httpsURL(text, egress.Target{Host: urlHost, Port: 443}); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What to write instead depends on which port of the URL can be meant.
+func TestAdvice(t *testing.T) {
+	target := func(port, appPort int32) egress.Target {
+		return egress.Target{Host: urlHost, Port: port, AppPort: appPort}
+	}
+	const (
+		own  = "such calls leave with the app's own TLS, without the client certificate; use http://external.system.com"
+		fail = "such calls fail, because the TLS port of the target is "
+	)
+	for name, test := range map[string]struct{ got, want string }{
+		"https at the TLS port":    {ownTLSAdvice(target(443, 80), 443), own},
+		"https at an unknown port": {ownTLSAdvice(target(8443, 80), 0), own},
+		"https at another port": {
+			ownTLSAdvice(target(443, 80), 8443), fail + "443; use http://external.system.com, and write " +
+				"external.system.com:8443 in mtls.egress/target: the port there is the partner's TLS port",
+		},
+		"https at 443, and the target has another port": {
+			ownTLSAdvice(target(8443, 80), 443), fail + "8443; use http://external.system.com",
+		},
+		"https at the app port": {
+			ownTLSAdvice(target(443, 8080), 8080), fail + "443; use http://external.system.com:8080",
+		},
+		"http at another port": {
+			OtherPortAdvice(target(443, 80), 8443), "use http://external.system.com, with external.system.com:8443 in " +
+				"mtls.egress/target if that is the partner's TLS port; or set spec.appPort: 8443 in the EgressTarget",
+		},
+		"http at the TLS port": {OtherPortAdvice(target(443, 80), 443), "use http://external.system.com"},
+		"http at 80":           {OtherPortAdvice(target(443, 8080), 80), "use http://external.system.com:8080"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %s\nwant %s", name, test.got, test.want)
 		}
 	}
 }

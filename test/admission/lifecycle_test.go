@@ -349,7 +349,7 @@ func TestASecretThatCantBeUsedIsToldOfAndClosesTheTarget(t *testing.T) {
 			`"key" (private key) is missing`},
 		"an empty key": {data(good.CertPEM, nil, ca.CertPEM), "SecretKeyMissing", `"key" (private key) is empty`},
 		"the key of another": {data(good.CertPEM, early.KeyPEM, ca.CertPEM), "PrivateKeyMismatch",
-			`"key" (private key) does not match the certificate in "cert" ` + subject(good) + ` but another one: store the ` +
+			`"key" (private key) does not match the certificate in "cert" ` + subject(good) + `: store the ` +
 				`private key that this certificate was requested with`},
 		"an expired certificate": {data(expired.CertPEM, expired.KeyPEM, ca.CertPEM), "CertificateExpired",
 			`"cert" (client certificate) expired on ` + expired.Certificate.NotAfter.Format(time.RFC3339) + " " +

@@ -113,6 +113,13 @@ func TestNotesTellTheNextStep(t *testing.T) {
 					"mtls.egress/allowed-targets. helm test uses the target ",
 				"prometheusRule.enabled is off"},
 		},
+		"a cluster that refuses Pods without a sidecar": {
+			set: `policy.requireInjection=true,test.namespace="shop"`,
+			reservations: []string{
+				"policy.requireInjection is on: helm test fails unless the namespace shop has sidecars. Set test.namespace to one",
+				"prometheusRule.enabled is off",
+			},
+		},
 		"namespaces that are exempt": {
 			set: `policy.exemptNamespaces=["shop","project"]`,
 			reservations: []string{

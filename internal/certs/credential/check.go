@@ -180,8 +180,8 @@ func checkMatch(certificate, privateKey part, chain []*x509.Certificate, key cry
 			PrivateKeyMismatch,
 			privateKey.key,
 			fmt.Sprintf(
-				"%s does not match the certificate in %q (%s) but another one: store the private key that this "+
-					"certificate was requested with", privateKey, certificate.key, identify(chain[0])),
+				"%s does not match the certificate in %q (%s): store the private key that this certificate was "+
+					"requested with", privateKey, certificate.key, identify(chain[0])),
 		},
 	}
 }

@@ -276,7 +276,7 @@ func TestJudge(t *testing.T) {
 					credential.PrivateKeyMismatch,
 					"key",
 					`"key" (private key) does not match the certificate in "cert" ` + ordersID +
-						` but another one: store the private key that this certificate was requested with`,
+						`: store the private key that this certificate was requested with`,
 				},
 				{
 					credential.CertificateExpired,
@@ -544,7 +544,7 @@ func TestJudge(t *testing.T) {
 		"the key of another certificate": {
 			data: withKey(other.KeyPEM),
 			want: only(credential.PrivateKeyMismatch, "key",
-				`"key" (private key) does not match the certificate in "cert" `+ordersID+` but another one: store `+
+				`"key" (private key) does not match the certificate in "cert" `+ordersID+`: store `+
 					`the private key that this certificate was requested with`),
 		},
 		"the issuer before the leaf": {

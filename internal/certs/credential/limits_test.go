@@ -239,7 +239,7 @@ func TestLargestCredentialsAreRead(t *testing.T) {
 			Reason: credential.PrivateKeyMismatch,
 			Key:    "key",
 			Message: `"key" (private key) does not match the certificate in "cert" ` + ordersID +
-				` but another one: store the private key that this certificate was requested with`,
+				`: store the private key that this certificate was requested with`,
 		},
 	}
 	if diff := cmp.Diff(want, problemsOf(t, err)); diff != "" {

@@ -195,7 +195,7 @@ func TestDescribeRefusesWhatNoPartnerShouldAdmit(t *testing.T) {
 		"another key": {
 			found: pem(other.KeyPEM, client.CertPEM),
 			want: `"f.pem" (private key) does not match the certificate in "f.pem" ` + ordersID +
-				` but another one: store the private key that this certificate was requested with`,
+				`: store the private key that this certificate was requested with`,
 		},
 		"expired": {
 			found: pem(issuing.Issue(t, expired).CertPEM),
