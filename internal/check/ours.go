@@ -151,7 +151,7 @@ func warningRules() []Rule {
 			"Such calls leave with the app's own TLS, without the client certificate. At another port than the partner's "+
 				"TLS port, they fail.",
 			"Write http://HOST, with the app port if it isn't 80. If the https URL has a port, that is the partner's TLS "+
-				"port: write HOST:PORT in mtls.egress/target.",
+				"port: set spec.port in the EgressTarget, or without one write HOST:PORT in mtls.egress/target.",
 			reason(mutate.ReasonOwnTLS)),
 		ours("MTE127", "forward-proxy", Warning,
 			"The environment sends calls to a target through a forward proxy.",
@@ -181,8 +181,9 @@ func warningRules() []Rule {
 		ours("MTE132", "other-port", Warning,
 			"A command or environment variable has an http URL of a target with another port than the app port.",
 			"Such calls are dropped at the sinkhole address.",
-			"Write http://HOST, with the app port if it isn't 80. If the port is the partner's TLS port, write HOST:PORT in "+
-				"mtls.egress/target. If it is that of the app's calls, set spec.appPort in the EgressTarget.",
+			"Write http://HOST, with the app port if it isn't 80. If the port is the partner's TLS port, set spec.port in "+
+				"the EgressTarget, or without one write HOST:PORT in mtls.egress/target. If it is that of the app's calls, set "+
+				"spec.appPort in the EgressTarget.",
 			reason(mutate.ReasonOtherPort)),
 	}
 }

@@ -10,9 +10,10 @@ import (
 	"mtls.egress/webhook/api/v1alpha1"
 )
 
-// urgentFirst is the order of a workqueue: urgent requests before all others, and both in the order
-// in which they came. A new leader looks at all targets, most of which the last one has programmed;
-// what changed meanwhile must not wait for them.
+// urgentFirst is the order of a workqueue: urgent requests and others take turns, and both come in
+// the order in which they were added. A new leader looks at all targets, most of which the last one
+// has programmed; what changed meanwhile must not wait for them. Nor may a target that has to be
+// closed, which isn't urgent, wait for all the targets that another team creates.
 type urgentFirst struct {
 	// urgent is asked when a request is added, and again when it is added while it waits.
 	urgent func(reconcile.Request) bool
@@ -23,6 +24,8 @@ type urgentFirst struct {
 	// moved counts the places in others of requests that became urgent there.
 	moved map[reconcile.Request]int
 	stale int
+	// urgentTaken is whether the last request was an urgent one.
+	urgentTaken bool
 }
 
 var _ workqueue.Queue[reconcile.Request] = &urgentFirst{}
@@ -35,16 +38,15 @@ func newUrgentFirst(urgent func(reconcile.Request) bool) *urgentFirst {
 	}
 }
 
-// urgentIn returns what is urgent: targets that aren't programmed as the cache has them. Those that
-// can't be programmed are tried again after pauses, so they don't keep others waiting.
+// urgentIn returns what is urgent: targets whose generation in the cache was never programmed. A
+// deletion is another generation too.
 func urgentIn(ctx context.Context, cache client.Reader) func(reconcile.Request) bool {
 	return func(request reconcile.Request) bool {
 		var egressTarget v1alpha1.EgressTarget
 		if err := cache.Get(ctx, request.NamespacedName, &egressTarget, client.UnsafeDisableDeepCopy); err != nil {
 			return true
 		}
-		return !egressTarget.DeletionTimestamp.IsZero() ||
-			egressTarget.Status.ObservedGeneration != egressTarget.Generation
+		return egressTarget.Status.ObservedGeneration != egressTarget.Generation
 	}
 }
 
@@ -77,7 +79,8 @@ func (q *urgentFirst) Len() int { return q.first.Len() + q.others.Len() - q.stal
 
 // Pop returns the next request. It must not be called if there is none.
 func (q *urgentFirst) Pop() reconcile.Request {
-	if q.first.Len() > 0 {
+	waiting := q.others.Len() - q.stale
+	if q.urgentTaken = q.first.Len() > 0 && !(q.urgentTaken && waiting > 0); q.urgentTaken {
 		request := q.first.Pop()
 		delete(q.ahead, request)
 		return request

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,11 +13,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"mtls.egress/webhook/api/v1alpha1"
-	"mtls.egress/webhook/internal/egress"
 )
 
-// A model of the order that searches: urgent requests, then others, each as they came.
-type model struct{ first, others []reconcile.Request }
+// A model of the order that searches: urgent requests and others in turn, each as they came.
+type model struct {
+	first, others []reconcile.Request
+	urgentTaken   bool
+}
 
 func (m *model) add(request reconcile.Request, urgent bool) {
 	switch {
@@ -33,15 +34,16 @@ func (m *model) add(request reconcile.Request, urgent bool) {
 
 func (m *model) pop() reconcile.Request {
 	from := &m.first
-	if len(*from) == 0 {
+	if len(m.first) == 0 || m.urgentTaken && len(m.others) > 0 {
 		from = &m.others
 	}
+	m.urgentTaken = from == &m.first
 	request := (*from)[0]
 	*from = (*from)[1:]
 	return request
 }
 
-func TestUrgentRequestsComeFirstAndNoneIsLostOrDoubled(t *testing.T) {
+func TestUrgentRequestsAndOthersTakeTurnsAndNoneIsLostOrDoubled(t *testing.T) {
 	const seeds, steps, names = 200, 300, 12
 	calm := requestIn("project", "never urgent")
 	for seed := range uint64(seeds) {
@@ -92,10 +94,8 @@ func TestWhatIsNotProgrammedYetIsUrgent(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "project", Name: "external.system.com", Generation: 3},
 		Status:     v1alpha1.EgressTargetStatus{ObservedGeneration: 3},
 	}
-	changed, deleted, created := settled, settled, settled
+	changed, created := settled, settled
 	changed.Generation = 4
-	deleted.DeletionTimestamp = &metav1.Time{Time: time.Unix(0, 0)}
-	deleted.Finalizers = []string{egress.Finalizer}
 	created.Status = v1alpha1.EgressTargetStatus{}
 	tests := map[string]struct {
 		egressTarget *v1alpha1.EgressTarget
@@ -103,7 +103,6 @@ func TestWhatIsNotProgrammedYetIsUrgent(t *testing.T) {
 	}{
 		"programmed as it is":               {&settled, false},
 		"changed":                           {&changed, true},
-		"deleted":                           {&deleted, true},
 		"new":                               {&created, true},
 		"asked for by a Pod, and not there": {nil, true},
 	}

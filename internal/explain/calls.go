@@ -42,13 +42,16 @@ func lookApp(f *Facts) finding {
 		return skipped("there is no Pod")
 	}
 	t := f.Target()
-	if port := f.otherPort(t); port != 0 {
+	plain, own := f.callsSeen()
+	ownTLS, otherPorts := mutate.AppURLWarnings(f.Pod, []egress.Target{t}, nil)
+	switch port := f.otherPort(t); {
+	case port != 0 && len(ownTLS) > 0 && len(otherPorts) == 0:
+		return failed(AppCallsHTTPS, ownTLS[0].Message, "") // at a port that isn't the partner's TLS port
+	case port != 0:
 		return failed(AppCallsOtherPort, fmt.Sprintf("the app calls port %d of %s, where the calls are dropped; %s",
 			port, t.Host, mutate.OtherPortAdvice(t, port)),
 			"kubectl edit egt "+t.Host+" -n "+f.Namespace)
 	}
-	plain, own := f.callsSeen()
-	ownTLS, otherPorts := mutate.AppURLWarnings(f.Pod, []egress.Target{t}, nil)
 	switch {
 	case own > 0 && plain == 0:
 		return failed(AppCallsHTTPS, fmt.Sprintf("the app calls https://%s (connections: %d), so its calls leave with "+

@@ -433,6 +433,10 @@ func faults() map[string]struct {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
 			f.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PARTNER_URL", Value: "https://" + host + "/orders"}}
 		}},
+		"the app calls https at another port": {AppCallsHTTPS, func(_ *testing.T, f *Facts) {
+			f.Sidecar.Passed = []string{egress.Sinkhole{}.Address(host).String() + ":8443"}
+			f.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PARTNER_URL", Value: "https://" + host + ":8443/orders"}}
+		}},
 		"the app is configured with another port": {AppCallsOtherPort, func(_ *testing.T, f *Facts) {
 			f.Calls, f.Sidecar.Subset.Endpoints[0] = nil, Endpoint{Address: "192.0.2.7:443"}
 			f.Pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PARTNER_URL", Value: "http://" + host + ":443/orders"}}

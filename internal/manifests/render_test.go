@@ -141,7 +141,7 @@ func TestSecretsOfTheInputAreJudged(t *testing.T) {
 		"an empty Secret": {data: map[string]string{}, want: "; the Secret has no keys"},
 		"the key of another certificate": {
 			data: map[string]string{"cert": string(client.CertPEM), "key": string(other.KeyPEM), "cacert": caPEM},
-			want: "another",
+			want: "does not match",
 		},
 		"an expired certificate": {
 			data: map[string]string{"cert": string(old.CertPEM), "key": string(old.KeyPEM), "cacert": caPEM},

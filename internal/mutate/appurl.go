@@ -46,8 +46,15 @@ func ownTLSAdvice(t egress.Target, port int32) string {
 	case egress.DefaultPort, t.AppPort:
 		return fmt.Sprintf("such calls fail, because the TLS port of the target is %d; use %s", t.Port, t.AppURL())
 	}
-	return fmt.Sprintf("such calls fail, because the TLS port of the target is %d; use %s, and write %s:%d in %s: the "+
-		"port there is the partner's TLS port", t.Port, t.AppURL(), t.Host, port, egress.AnnotationTarget)
+	return fmt.Sprintf("such calls fail, because the TLS port of the target is %d; use %s; %s", t.Port, t.AppURL(),
+		tlsPortAdvice(t, port))
+}
+
+// tlsPortAdvice says where the partner's TLS port is written. Admission refuses a port in the
+// annotation that differs from that of an EgressTarget.
+func tlsPortAdvice(t egress.Target, port int32) string {
+	return fmt.Sprintf("if %d is the partner's TLS port, set spec.port: %d in the EgressTarget, or without one write "+
+		"%s:%d in %s", port, port, t.Host, port, egress.AnnotationTarget)
 }
 
 // OtherPortAdvice says what to write instead of an http URL of the target with a port that isn't
@@ -57,8 +64,18 @@ func OtherPortAdvice(t egress.Target, port int32) string {
 	if port == t.Port || port == egress.DefaultAppPort {
 		return "use " + t.AppURL()
 	}
-	return fmt.Sprintf("use %s, with %s:%d in %s if that is the partner's TLS port; or set spec.appPort: %[3]d in the "+
-		"EgressTarget", t.AppURL(), t.Host, port, egress.AnnotationTarget)
+	advice := "use " + t.AppURL() + "; " + tlsPortAdvice(t, port)
+	if !canBeAppPort(port) {
+		return advice
+	}
+	return fmt.Sprintf("%s; if it is the port that the app calls, set spec.appPort: %d there", advice, port)
+}
+
+// canBeAppPort reports whether apps can call a port through the sidecar: the EgressTarget refuses
+// those of TLS and of the sidecar, and a server-first port makes calls of other Pods hang.
+func canBeAppPort(port int32) bool {
+	_, isServerFirst := serverFirst()[port]
+	return port != egress.DefaultPort && (port < 15000 || port > 15099) && !isServerFirst
 }
 
 // appText is a value in which a URL that the app calls can be.

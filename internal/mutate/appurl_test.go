@@ -45,15 +45,16 @@ func TestAdvice(t *testing.T) {
 		return egress.Target{Host: urlHost, Port: port, AppPort: appPort}
 	}
 	const (
-		own  = "such calls leave with the app's own TLS, without the client certificate; use http://external.system.com"
-		fail = "such calls fail, because the TLS port of the target is "
+		own     = "such calls leave with the app's own TLS, without the client certificate; use http://external.system.com"
+		fail    = "such calls fail, because the TLS port of the target is "
+		tlsPort = "if 8443 is the partner's TLS port, set spec.port: 8443 in the EgressTarget, or without one write " +
+			"external.system.com:8443 in mtls.egress/target"
 	)
 	for name, test := range map[string]struct{ got, want string }{
 		"https at the TLS port":    {ownTLSAdvice(target(443, 80), 443), own},
 		"https at an unknown port": {ownTLSAdvice(target(8443, 80), 0), own},
 		"https at another port": {
-			ownTLSAdvice(target(443, 80), 8443), fail + "443; use http://external.system.com, and write " +
-				"external.system.com:8443 in mtls.egress/target: the port there is the partner's TLS port",
+			ownTLSAdvice(target(443, 80), 8443), fail + "443; use http://external.system.com; " + tlsPort,
 		},
 		"https at 443, and the target has another port": {
 			ownTLSAdvice(target(8443, 80), 443), fail + "8443; use http://external.system.com",
@@ -62,8 +63,12 @@ func TestAdvice(t *testing.T) {
 			ownTLSAdvice(target(443, 8080), 8080), fail + "443; use http://external.system.com:8080",
 		},
 		"http at another port": {
-			OtherPortAdvice(target(443, 80), 8443), "use http://external.system.com, with external.system.com:8443 in " +
-				"mtls.egress/target if that is the partner's TLS port; or set spec.appPort: 8443 in the EgressTarget",
+			OtherPortAdvice(target(443, 80), 8443), "use http://external.system.com; " + tlsPort +
+				"; if it is the port that the app calls, set spec.appPort: 8443 there",
+		},
+		"http at a port that can't be an app port": {
+			OtherPortAdvice(target(8443, 80), 443), "use http://external.system.com; if 443 is the partner's TLS port, " +
+				"set spec.port: 443 in the EgressTarget, or without one write external.system.com:443 in mtls.egress/target",
 		},
 		"http at the TLS port": {OtherPortAdvice(target(443, 80), 443), "use http://external.system.com"},
 		"http at 80":           {OtherPortAdvice(target(443, 8080), 80), "use http://external.system.com:8080"},
