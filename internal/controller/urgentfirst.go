@@ -79,8 +79,8 @@ func (q *urgentFirst) Len() int { return q.first.Len() + q.others.Len() - q.stal
 
 // Pop returns the next request. It must not be called if there is none.
 func (q *urgentFirst) Pop() reconcile.Request {
-	waiting := q.others.Len() - q.stale
-	if q.urgentTaken = q.first.Len() > 0 && !(q.urgentTaken && waiting > 0); q.urgentTaken {
+	nextIsUrgent := q.others.Len() == q.stale || !q.urgentTaken
+	if q.urgentTaken = q.first.Len() > 0 && nextIsUrgent; q.urgentTaken {
 		request := q.first.Pop()
 		delete(q.ahead, request)
 		return request
