@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 )
 
@@ -16,24 +15,9 @@ const (
 // certManager returns the directory that holds cert-manager's programs and its chart, and makes
 // what is missing.
 func certManager(ctx context.Context, progress io.Writer) (string, error) {
-	root, err := cacheRoot(os.Getenv)
-	if err != nil {
-		return "", err
-	}
-	programs, err := certManagerSet().part("cert-manager")
-	if err != nil {
-		return "", err
-	}
-	p := withModule(programs, certManagerSet(), certManagerSources, certManagerChart)
-	if err := p.provide(ctx, root, progress); err != nil {
-		return "", err
-	}
-	entry, unlock, err := enter(root, p.key, progress)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	return link(entry, "cert-manager-", certManagerLinks(entry))
+	return provideSet(
+		ctx, progress, "cert-manager", certManagerSet(), certManagerSources, certManagerChart, certManagerLinks,
+	)
 }
 
 // certManagerLinks is the content of the directory: each path in it, and what that stands for.

@@ -67,6 +67,32 @@ const (
 // are of.
 func moduleLink(entry string) string { return filepath.Join(entry, "module") }
 
+// provideSet returns the directory of a set's programs and of what a module has in a folder, and
+// makes what is missing. links are the paths in the directory, by the entry of the cache.
+func provideSet(
+	ctx context.Context, progress io.Writer, name string, s set, module, folder string,
+	links func(entry string) map[string]string,
+) (string, error) {
+	root, err := cacheRoot(os.Getenv)
+	if err != nil {
+		return "", err
+	}
+	programs, err := s.part(name)
+	if err != nil {
+		return "", err
+	}
+	p := withModule(programs, s, module, folder)
+	if err := p.provide(ctx, root, progress); err != nil {
+		return "", err
+	}
+	entry, unlock, err := enter(root, p.key, progress)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	return link(entry, name+"-", links(entry))
+}
+
 // withModule adds to the part of a set's programs the link to the sources of a module, at the
 // version that they are built of, for the charts in this folder of it.
 func withModule(programs part, s set, module, charts string) part {

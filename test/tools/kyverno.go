@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 )
 
@@ -18,24 +17,7 @@ const (
 // kyverno returns the directory that holds Kyverno's admission controller and its manifests, and
 // makes what is missing.
 func kyverno(ctx context.Context, progress io.Writer) (string, error) {
-	root, err := cacheRoot(os.Getenv)
-	if err != nil {
-		return "", err
-	}
-	programs, err := kyvernoSet().part("kyverno")
-	if err != nil {
-		return "", err
-	}
-	p := withModule(programs, kyvernoSet(), kyvernoModule, kyvernoManifests)
-	if err := p.provide(ctx, root, progress); err != nil {
-		return "", err
-	}
-	entry, unlock, err := enter(root, p.key, progress)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	return link(entry, "kyverno-", kyvernoLinks(entry))
+	return provideSet(ctx, progress, "kyverno", kyvernoSet(), kyvernoModule, kyvernoManifests, kyvernoLinks)
 }
 
 // kyvernoLinks is the content of the directory: each path in it, and what that stands for.
