@@ -114,10 +114,10 @@ func (e refusedError) Error() string {
 // policyHints is a line about the flags of the policy if one of the problems is that it doesn't
 // allow a host.
 func policyHints(problems []manifests.Problem) []string {
-	for _, problem := range problems {
-		if problem.Reason == manifests.Reason(mutate.ReasonNotAllowed) {
-			return []string{check.PassPolicy}
-		}
+	if slices.ContainsFunc(problems, func(problem manifests.Problem) bool {
+		return problem.Reason == manifests.Reason(mutate.ReasonNotAllowed)
+	}) {
+		return []string{check.PassPolicy}
 	}
 	return nil
 }

@@ -280,7 +280,7 @@ func addVerificationController(
 		For(&v1alpha1.EgressTarget{}, builder.WithPredicates(changed(credentialsChanged))).
 		WatchesMetadata(lookup.NamespaceMetadata(), handler.EnqueueRequestsFromMapFunc(requests.namespace),
 			builder.WithPredicates(changed(annotationsChanged))).
-		WithOptions(queueing(verifyWorkers, workqueue.DefaultQueue[reconcile.Request]())).
+		WithOptions(queueing(verifyWorkers, nil)).
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up the controller that verifies targets: %w", err)
@@ -291,7 +291,7 @@ func addVerificationController(
 func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error {
 	err := ctrl.NewControllerManagedBy(mgr).Named("sidecar").
 		For(&corev1.Pod{}, builder.WithPredicates(predicate.NewPredicateFuncs(withoutSidecar), changed(podChanged))).
-		WithOptions(queueing(1, workqueue.DefaultQueue[reconcile.Request]())).
+		WithOptions(queueing(1, nil)).
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up the controller of Pods without a sidecar: %w", err)
@@ -299,9 +299,10 @@ func addSidecarController(mgr ctrl.Manager, reconciler *SidecarReconciler) error
 	return nil
 }
 
-// queueing returns the options of a controller with a fairQueue and an order. It disables
-// controller-runtime's priority queue: in v0.24 it can deadlock when the process stops, and the
-// leader then holds its Lease until the grace period ends.
+// queueing returns the options of a controller with a fairQueue and an order. Default (nil):
+// requests come as they were added. It disables controller-runtime's priority queue: in v0.24 it
+// can deadlock when the process stops, and the leader then holds its Lease until the grace period
+// ends.
 // https://github.com/kubernetes-sigs/controller-runtime/issues/3538
 func queueing(workers int, order workqueue.Queue[reconcile.Request]) controller.Options {
 	type (

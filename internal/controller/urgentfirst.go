@@ -21,7 +21,7 @@ type urgentFirst struct {
 	first, others workqueue.Queue[reconcile.Request]
 	// ahead are the requests in first.
 	ahead map[reconcile.Request]bool
-	// moved counts the places in others of requests that became urgent there.
+	// moved counts the places in others of requests that became urgent there, and stale all of them.
 	moved map[reconcile.Request]int
 	stale int
 	// urgentTaken is whether the last request was an urgent one.
@@ -77,7 +77,7 @@ func (q *urgentFirst) pushFirst(request reconcile.Request) {
 // Len returns the number of requests.
 func (q *urgentFirst) Len() int { return q.first.Len() + q.others.Len() - q.stale }
 
-// Pop returns the next request. It must not be called if there is none.
+// Pop returns the next request. There must be one.
 func (q *urgentFirst) Pop() reconcile.Request {
 	nextIsUrgent := q.others.Len() == q.stale || !q.urgentTaken
 	if q.urgentTaken = q.first.Len() > 0 && nextIsUrgent; q.urgentTaken {
