@@ -46,15 +46,10 @@ func (p *Process) Metric(ctx context.Context, name string, labels map[string]str
 	return scrape.Sum(text, name, labels)
 }
 
-// APIServerMetric is like Metric, for the API server.
-func (i *Installation) APIServerMetric(
-	ctx context.Context, name string, labels map[string]string,
-) (float64, error) {
-	text, err := i.Admin.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return scrape.Sum(text, name, labels)
+// APIServerMetricsPage is like MetricsPage, for the API server. It is large, so take all figures
+// from one.
+func (i *Installation) APIServerMetricsPage(ctx context.Context) ([]byte, error) {
+	return i.Admin.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 }
 
 // MetricsPage returns /metrics, in the text format of Prometheus.

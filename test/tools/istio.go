@@ -94,10 +94,10 @@ func provideSet(
 }
 
 // withModule adds to the part of a set's programs the link to the sources of a module, at the
-// version that they are built of, for the charts in this folder of it.
-func withModule(programs part, s set, module, charts string) part {
+// version that they are built of, for the files in this folder of it.
+func withModule(programs part, s set, module, folder string) part {
 	isThere := func(entry string) bool {
-		info, err := os.Stat(filepath.Join(moduleLink(entry), charts))
+		info, err := os.Stat(filepath.Join(moduleLink(entry), folder))
 		return err == nil && info.IsDir()
 	}
 	return part{
@@ -120,7 +120,7 @@ func withModule(programs part, s set, module, charts string) part {
 				return err
 			}
 			if !isThere(entry) {
-				return fmt.Errorf("%s has no folder %s, where its charts were until now", module, charts)
+				return fmt.Errorf("%s has no folder %s, where its files were until now", module, folder)
 			}
 			return nil
 		},
