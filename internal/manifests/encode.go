@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -16,23 +17,26 @@ import (
 // YAML encodes objects as a stream of documents with sorted keys. Parsers of YAML 1.1, such as
 // kubectl's, and of YAML 1.2 read the same values from it, whatever the strings contain.
 func YAML(objects []map[string]any) ([]byte, error) {
-	var stream bytes.Buffer
-	for n, object := range objects {
-		if n > 0 {
-			stream.WriteString("---\n")
-		}
-		encoder := yaml.NewEncoder(&stream)
-		encoder.SetIndent(2)
-		encoder.CompactSeqIndent()
-		node, err := nodeOf(object)
-		if err != nil {
-			return nil, err
-		}
-		if err := encoder.Encode(node); err != nil {
-			return nil, err
-		}
+	documents, errs := make([][]byte, len(objects)), make([]error, len(objects))
+	onAllProcessors(len(objects), func(n int) { documents[n], errs[n] = document(objects[n]) })
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
-	return stream.Bytes(), nil
+	return bytes.Join(documents, []byte("---\n")), nil
+}
+
+// document encodes an object as one document.
+func document(object map[string]any) ([]byte, error) {
+	node, err := nodeOf(object)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	encoder := yaml.NewEncoder(&text) // one for each document, as it keeps all that it has encoded
+	encoder.SetIndent(2)
+	encoder.CompactSeqIndent()
+	err = encoder.Encode(node)
+	return text.Bytes(), err
 }
 
 // nodeOf returns the node of a value as it is in a manifest: of the types that decoding JSON makes.

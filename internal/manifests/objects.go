@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
-	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/certs/credential"
@@ -42,21 +41,14 @@ func (r *renderer) program() {
 		}
 		r.programOne(use, facts[n], decided)
 	}
+	r.encodeObjects()
 }
 
 // decideAll decides about each target. The search for conflicts takes the longest, so all
 // processors share it.
 func decideAll(facts []plan.Facts) []plan.Plan {
 	plans := make([]plan.Plan, len(facts))
-	var deciding errgroup.Group
-	deciding.SetLimit(runtime.GOMAXPROCS(0))
-	for n := range facts {
-		deciding.Go(func() error {
-			plans[n] = plan.Decide(facts[n])
-			return nil
-		})
-	}
-	_ = deciding.Wait() // no function returns an error
+	onAllProcessors(len(facts), func(n int) { plans[n] = plan.Decide(facts[n]) })
 	return plans
 }
 
@@ -192,20 +184,27 @@ func (r *renderer) locationOfTarget(use *use) Location {
 	return at
 }
 
-func (r *renderer) add(object mesh.Object) {
-	rendered, err := mesh.Unstructured(object)
-	if err != nil {
+// add adds an object that encodeObjects encodes.
+func (r *renderer) add(object mesh.Object) { r.objects = append(r.objects, object) }
+
+// encodeObjects adds the added objects to the output, in their order.
+func (r *renderer) encodeObjects() {
+	encoded, errs := make([]*unstructured.Unstructured, len(r.objects)), make([]error, len(r.objects))
+	onAllProcessors(len(r.objects), func(n int) { encoded[n], errs[n] = mesh.Unstructured(r.objects[n]) })
+	for n, object := range r.objects {
+		if errs[n] == nil {
+			r.output.Objects = append(r.output.Objects, encoded[n].Object)
+			continue
+		}
 		r.refuse(Problem{
 			Location: Location{
 				Kind:      object.GetObjectKind().GroupVersionKind().Kind,
 				Namespace: object.GetNamespace(),
 				Name:      object.GetName(),
 			},
-			Reason: ReasonInvalidObject, Message: err.Error(),
+			Reason: ReasonInvalidObject, Message: errs[n].Error(),
 		})
-		return
 	}
-	r.output.Objects = append(r.output.Objects, rendered.Object)
 }
 
 // others returns the objects of the input that may conflict with generated ones: Istio objects and

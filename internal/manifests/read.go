@@ -28,28 +28,47 @@ func Read(source string, content []byte) (documents []Document, problems []Probl
 	if err != nil {
 		return nil, []Problem{{Location: Location{Source: source, Number: 1, Line: 1}, Message: err.Error()}}
 	}
+	parts := split(text)
+	decoded := make([][]decodedText, len(parts))
+	onAllProcessors(len(parts), func(n int) { decoded[n] = parts[n].decodeAll(source) })
 	number := 0
-	for _, part := range split(text) {
-		texts, err := part.documents()
-		if err != nil {
-			number++
-			problems = append(problems, part.problem(source, number, err))
-			continue
+	for _, one := range slices.Concat(decoded...) {
+		if one.object == nil && len(one.problems) == 0 {
+			continue // nothing but comments
 		}
-		for _, text := range texts {
-			object, found := text.decode(source, number+1)
-			if object == nil && len(found) == 0 {
-				continue // nothing but comments
-			}
-			number++
-			problems = append(problems, found...)
-			if len(found) == 0 {
-				documents = append(documents,
-					Document{Source: source, Number: number, Line: text.firstLine(), Object: object, text: text, tree: &tree{}})
-			}
+		number++
+		for _, problem := range one.problems {
+			problem.Location.Number = number
+			problems = append(problems, problem)
+		}
+		if len(one.problems) == 0 {
+			documents = append(documents, Document{
+				Source: source, Number: number, Line: one.text.firstLine(), Object: one.object, text: one.text, tree: &tree{},
+			})
 		}
 	}
 	return documents, problems
+}
+
+// decodedText is a document with its object, or with its problems, which have no number yet.
+type decodedText struct {
+	text     excerpt
+	object   map[string]any
+	problems []Problem
+}
+
+// decodeAll decodes the documents of the part.
+func (e excerpt) decodeAll(source string) []decodedText {
+	texts, err := e.documents()
+	if err != nil {
+		return []decodedText{{text: e, problems: []Problem{e.problem(source, err)}}}
+	}
+	decoded := make([]decodedText, len(texts))
+	for n, text := range texts {
+		decoded[n].text = text
+		decoded[n].object, decoded[n].problems = text.decode(source)
+	}
+	return decoded
 }
 
 // excerpt is a part of a stream, and the line at which it starts.
@@ -117,8 +136,8 @@ func (e excerpt) documents() ([]excerpt, error) {
 var lineIn = regexp.MustCompile(`\bline ([0-9]+): `)
 
 // problem returns the problem of a document that can't be parsed.
-func (e excerpt) problem(source string, number int, err error) Problem {
-	location := Location{Source: source, Number: number, Line: e.line}
+func (e excerpt) problem(source string, err error) Problem {
+	location := Location{Source: source, Line: e.line}
 	message := err.Error()
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		location.Line += bytes.Count(e.text[:min(int(syntax.Offset), len(e.text))], []byte("\n"))
@@ -134,16 +153,16 @@ func (e excerpt) problem(source string, number int, err error) Problem {
 
 // decode returns the object of a document, or all its problems. Without either, the document is
 // empty.
-func (e excerpt) decode(source string, number int) (map[string]any, []Problem) {
+func (e excerpt) decode(source string) (map[string]any, []Problem) {
 	encoded, err := kubernetesyaml.YAMLToJSON(e.text)
 	if err != nil {
 		message := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
 		message = strings.ReplaceAll(message, "yaml: ", "is not valid YAML: ")
-		return nil, []Problem{e.problem(source, number, errors.New(message))}
+		return nil, []Problem{e.problem(source, errors.New(message))}
 	}
 	var value any
 	if err := kubernetesjson.Unmarshal(encoded, &value); err != nil {
-		return nil, []Problem{e.problem(source, number, err)}
+		return nil, []Problem{e.problem(source, err)}
 	}
 	if value == nil {
 		return nil, nil
@@ -164,7 +183,7 @@ func (e excerpt) decode(source string, number int) (map[string]any, []Problem) {
 	problems := make([]Problem, len(faults))
 	for n, fault := range faults {
 		location := locate(object, source)
-		location.Number, location.Line = number, e.line+lineOf(&root, fault.path)
+		location.Line = e.line + lineOf(&root, fault.path)
 		problems[n] = Problem{
 			Location: location, Reason: ReasonInvalidObject, Path: fault.path, Field: FieldPath(fault.path),
 			Message: fault.String(),

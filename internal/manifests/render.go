@@ -19,6 +19,7 @@ import (
 
 	"mtls.egress/webhook/api/v1alpha1"
 	"mtls.egress/webhook/internal/egress"
+	"mtls.egress/webhook/internal/mesh"
 	"mtls.egress/webhook/internal/mutate"
 	"mtls.egress/webhook/internal/plan"
 	"mtls.egress/webhook/internal/policy"
@@ -99,7 +100,9 @@ type renderer struct {
 	validator     *validator
 	uses          map[key]*use
 	// hosts are the hosts of uses.
-	hosts    map[string]bool
+	hosts map[string]bool
+	// objects are those of the output that aren't encoded yet.
+	objects  []mesh.Object
 	output   Output
 	problems []Problem
 }

@@ -28,60 +28,39 @@ func Unstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
 	}
 	delete(content, "status")
 	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
-	if err := setZeroFields(content); err != nil {
-		return nil, fmt.Errorf("complete the %s: %w", kind.Kind, err)
-	}
+	setZeroFields(content)
 	return &unstructured.Unstructured{Object: content}, nil
 }
 
 // setZeroFields adds zero values that JSON of protocol buffers omits: the location of a
 // ServiceEntry, the retry attempts of a route, and the TLS mode of a Gateway. Readers would miss
 // them, and server-side apply would leave these fields to any other manager that sets them.
-func setZeroFields(content map[string]any) error {
+func setZeroFields(content map[string]any) {
+	spec, _ := content["spec"].(map[string]any)
 	switch content["kind"] {
 	case KindServiceEntry:
-		return showLocation(content)
+		setMissing(spec, "location", networking.ServiceEntry_MESH_EXTERNAL.String())
 	case KindVirtualService:
-		return showAttempts(content)
+		setInElements(spec["http"], "retries", "attempts", int64(0))
 	case kindGateway:
-		return showMode(content)
+		setInElements(spec["servers"], "tls", "mode", networking.ServerTLSSettings_PASSTHROUGH.String())
 	}
-	return nil
 }
 
-func showMode(content map[string]any) error {
-	servers, found, err := unstructured.NestedSlice(content, "spec", "servers")
-	if err != nil || !found {
-		return err
+// setInElements sets a missing field of a struct in each element of a list that has the struct.
+func setInElements(list any, structName, field string, value any) {
+	elements, _ := list.([]any)
+	for _, element := range elements {
+		fields, _ := element.(map[string]any)
+		inner, _ := fields[structName].(map[string]any)
+		setMissing(inner, field, value)
 	}
-	for _, server := range servers {
-		fields, _ := server.(map[string]any)
-		if settings, ok := fields["tls"].(map[string]any); ok && settings["mode"] == nil {
-			settings["mode"] = networking.ServerTLSSettings_PASSTHROUGH.String()
-		}
-	}
-	return unstructured.SetNestedSlice(content, servers, "spec", "servers")
 }
 
-func showLocation(content map[string]any) error {
-	if _, found, err := unstructured.NestedString(content, "spec", "location"); err != nil || found {
-		return err
+func setMissing(fields map[string]any, name string, value any) {
+	if fields != nil && fields[name] == nil {
+		fields[name] = value
 	}
-	return unstructured.SetNestedField(content, networking.ServiceEntry_MESH_EXTERNAL.String(), "spec", "location")
-}
-
-func showAttempts(content map[string]any) error {
-	routes, found, err := unstructured.NestedSlice(content, "spec", "http")
-	if err != nil || !found {
-		return err
-	}
-	for _, route := range routes {
-		fields, _ := route.(map[string]any)
-		if retries, ok := fields["retries"].(map[string]any); ok && retries["attempts"] == nil {
-			retries["attempts"] = int64(0)
-		}
-	}
-	return unstructured.SetNestedSlice(content, routes, "spec", "http")
 }
 
 // NewUnstructured returns an empty object of one of the kinds of this package.
