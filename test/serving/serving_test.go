@@ -58,6 +58,7 @@ func TestServing(t *testing.T) {
 		"a certificate from files is trusted by the caBundle, which keeps both": filesAreTrusted,
 		"a broken Secret is made anew, and the old CA stays trusted":            brokenSecretIsMadeAnew,
 		"a deleted Secret is made anew, and the old CA stays trusted":           deletedSecretIsMadeAnew,
+		"CA and leaf are renewed before they expire":                            renewedInTime,
 		"clearing the caBundle after a new CA ends the trust in the old one":    clearingEndsTrust,
 		"a configuration that comes later is written":                           configurationComesLater,
 		"without the right to patch it is not ready and says why":               notReadyWithoutRights,
@@ -336,6 +337,9 @@ func leafVerifies(t *testing.T, c *cluster) {
 		ca.Subject.CommonName != serving.CACommonName {
 		t.Errorf("CA %s is valid for %s", ca.Subject, lifetime)
 	}
+	if key, ok := ca.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		t.Errorf("the CA has a key of %s, want one of P-256", ca.PublicKeyAlgorithm)
+	}
 }
 
 func emptySecretIsFilled(t *testing.T, c *cluster) {
@@ -530,6 +534,34 @@ func (c *cluster) assertRotated(t *testing.T, source *serving.Source, old, damag
 		t.Errorf("%d CAs in the caBundle, want the old and the new one", count)
 	}
 	await.Eventually(t, "", func() error { return verify(leaf(t, source), ca, "localhost") })
+}
+
+// renewedInTime has lifetimes of seconds in place of a week and a year.
+func renewedInTime(t *testing.T, c *cluster) {
+	c.configure(t)
+	short := func(options *serving.Options) {
+		options.CADuration, options.LeafDuration = 24*time.Second, 4*time.Second
+	}
+	sources := []*serving.Source{c.replica(t, short), c.replica(t, short)}
+	ready(t, sources...)
+	ca := c.secret(t).Data["ca.crt"]
+	for _, source := range sources {
+		first := leaf(t, source)
+		await.Eventually(t, "", func() error {
+			if leaf(t, source).Equal(first) {
+				return errors.New("the first leaf is still served")
+			}
+			return nil
+		})
+		if err := verify(leaf(t, source), ca, "localhost"); err != nil {
+			t.Errorf("the leaf is not renewed before its CA is: %v", err)
+		}
+	}
+	next := c.newCA(t, ca)
+	for _, source := range sources {
+		await.Eventually(t, "", func() error { return verify(leaf(t, source), next, "localhost") })
+		ready(t, source)
+	}
 }
 
 func clearingEndsTrust(t *testing.T, c *cluster) {

@@ -3,14 +3,9 @@ package serving
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 )
-
-// errNoLeaf is the error right after the start, or if the Secret of the CA can't be read or
-// written.
-var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; if this persists, see the log for the reason")
 
 // choose returns the certificate to serve: the one in use, or the newest one. The newest one waits
 // while the API server might not trust it yet and the one in use still works. It waits
@@ -30,12 +25,6 @@ func choose(
 	now time.Time,
 ) (*tls.Certificate, error) {
 	if newest == inUse {
-		newest = nil
-	}
-	if newest == nil {
-		if inUse == nil {
-			return nil, errNoLeaf
-		}
 		return inUse, nil
 	}
 	if err := holdsIssuer(newest); err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/go-logr/logr"
 	"gomodules.xyz/jsonpatch/v2"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -20,36 +19,30 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	admissionregistrationlisters "k8s.io/client-go/listers/admissionregistration/v1"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 )
 
 const (
 	// fieldManager is the field manager of the caBundle in managedFields.
 	fieldManager = "mtls-egress-webhook-ca-bundle"
-	// caKey is the key of the CA certificate in the Secret of DynamicAuthority.
+	// caKey is the key of the CA certificate in a Secret, as cert-manager and service account tokens
+	// have it.
 	caKey = "ca.crt"
-	// certificateKey is the key of the same certificate, next to its private key.
-	certificateKey = "tls.crt"
 	// resyncPeriod is how often the bundle is checked without an event, to remove expired CAs.
 	resyncPeriod = 10 * time.Minute
-	// firstRetry and lastRetry are the limits of the exponential backoff after a failed write.
-	firstRetry, lastRetry = 50 * time.Millisecond, 30 * time.Second
-	// routineFailures is the number of consecutive conflicts that are not logged as errors. The test
-	// of the resource version fails (422) if another replica was faster.
+	// routineFailures is the number of consecutive conflicts that are not logged as errors. They mean
+	// that another replica was faster: for the caBundle, the test of the resource version fails (422).
 	routineFailures = 3
 )
 
 // caBundle updates the caBundle of one MutatingWebhookConfiguration. Every replica runs one,
 // because admission must work before there is a leader. All replicas compute the same bundle.
 type caBundle struct {
-	client    kubernetes.Interface
-	factories []informers.SharedInformerFactory
-	synced    []cache.InformerSynced
-	configs   admissionregistrationlisters.MutatingWebhookConfigurationLister
-	queue     workqueue.TypedRateLimitingInterface[struct{}]
+	worker
+
+	client  kubernetes.Interface
+	configs admissionregistrationlisters.MutatingWebhookConfigurationLister
 	// authorities returns the CA certificates of the newest leaf in PEM, or nil if there are none yet.
-	authorities func() ([]byte, error)
+	authorities func() []byte
 
 	configName string
 	log        logr.Logger
@@ -69,103 +62,31 @@ func newCABundle(client kubernetes.Interface, options Options) (*caBundle, error
 		byName(options.WebhookConfigurationName))
 	configs := factory.Admissionregistration().V1().MutatingWebhookConfigurations()
 	b := &caBundle{
-		client:  client,
-		configs: configs.Lister(),
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](firstRetry, lastRetry)),
+		worker:     newWorker(),
+		client:     client,
+		configs:    configs.Lister(),
 		configName: options.WebhookConfigurationName,
 		log:        options.Logger.WithValues("mutatingWebhookConfiguration", options.WebhookConfigurationName),
 	}
 	return b, b.watch(factory, configs.Informer())
 }
 
-// useSecret reads the authorities from the Secret of the CA.
-func (b *caBundle) useSecret(options Options) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(b.client, resyncPeriod,
-		informers.WithNamespace(options.Namespace), byName(options.SecretName),
-		informers.WithTransform(withoutPrivateKey))
-	secrets := factory.Core().V1().Secrets()
-	b.authorities = func() ([]byte, error) {
-		secret, err := secrets.Lister().Secrets(options.Namespace).Get(options.SecretName)
-		if apierrors.IsNotFound(err) {
-			return nil, nil // the authority creates it
+// start keeps the caBundle in sync until ctx is done.
+func (b *caBundle) start(ctx context.Context) {
+	b.run(ctx, b.write, func(err error, failures int) {
+		if apierrors.IsInvalid(err) && failures <= routineFailures {
+			b.log.V(1).Info("Conflict on the MutatingWebhookConfiguration, will retry", "failures", failures)
+			return
 		}
-		if err != nil {
-			return nil, err
-		}
-		if !bytes.Equal(secret.Data[caKey], secret.Data[certificateKey]) {
-			return nil, nil // the authority regenerates it, and the current content would stay in the caBundle for long
-		}
-		return secret.Data[caKey], nil
-	}
-	return b.watch(factory, secrets.Informer())
-}
-
-// wake queues a check of the caBundle.
-func (b *caBundle) wake() { b.queue.Add(struct{}{}) }
-
-// watch queues a check of the caBundle when an object of the informer changes.
-func (b *caBundle) watch(factory informers.SharedInformerFactory, informer cache.SharedIndexInformer) error {
-	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { b.wake() }, UpdateFunc: func(any, any) { b.wake() }, DeleteFunc: func(any) { b.wake() },
+		b.log.Error(err, "Cannot write the caBundle, will retry", "failures", failures)
 	})
-	if err != nil {
-		return err
-	}
-	b.factories = append(b.factories, factory)
-	b.synced = append(b.synced, handler.HasSynced)
-	return nil
-}
-
-// withoutPrivateKey keeps only the certificates of the Secret in the cache.
-func withoutPrivateKey(object any) (any, error) {
-	if secret, ok := object.(*corev1.Secret); ok {
-		secret.Data = map[string][]byte{caKey: secret.Data[caKey], certificateKey: secret.Data[certificateKey]}
-		secret.ManagedFields = nil
-		secret.Annotations = nil // the annotation of kubectl apply contains the whole object
-	}
-	return object, nil
-}
-
-func (b *caBundle) run(ctx context.Context) error {
-	for _, factory := range b.factories {
-		factory.Start(ctx.Done())
-		defer factory.Shutdown()
-	}
-	defer context.AfterFunc(ctx, b.queue.ShutDown)()
-	if !cache.WaitForCacheSync(ctx.Done(), b.synced...) {
-		return nil
-	}
-	for {
-		item, shutdown := b.queue.Get()
-		if shutdown {
-			return nil
-		}
-		b.settle(item, b.write(ctx))
-	}
-}
-
-// settle removes a finished item from the queue, or queues it again if it failed.
-func (b *caBundle) settle(item struct{}, err error) {
-	defer b.queue.Done(item)
-	if err == nil {
-		b.queue.Forget(item)
-		return
-	}
-	failures := b.queue.NumRequeues(item) + 1
-	b.queue.AddRateLimited(item)
-	if apierrors.IsInvalid(err) && failures <= routineFailures {
-		b.log.V(1).Info("Conflict on the MutatingWebhookConfiguration, will retry", "failures", failures)
-		return
-	}
-	b.log.Error(err, "Cannot write the caBundle, will retry", "failures", failures)
 }
 
 // write patches the caBundle if it is not in sync.
 func (b *caBundle) write(ctx context.Context) error {
-	authorities, err := b.authorities()
-	if err != nil || authorities == nil {
-		return err
+	authorities := b.authorities()
+	if authorities == nil {
+		return nil
 	}
 	config, err := b.configs.Get(b.configName)
 	if apierrors.IsNotFound(err) {
@@ -233,9 +154,8 @@ func bundlePatch(
 func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 	for _, synced := range b.synced {
 		if !synced() {
-			return fmt.Errorf(
-				"the MutatingWebhookConfiguration %s, and the CA's Secret where there is one, have not been read "+
-					"yet: check that the service account may list and watch them", b.configName)
+			return fmt.Errorf("the MutatingWebhookConfiguration %s has not been read yet: check that the service "+
+				"account may list and watch it", b.configName)
 		}
 	}
 	config, err := b.configs.Get(b.configName)

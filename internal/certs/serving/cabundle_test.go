@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -118,26 +117,6 @@ func TestBundlePatchRefusesAnUnusableCA(t *testing.T) {
 	}
 	if operations, err := bundlePatch(config, nil, moment()); err == nil || operations != nil {
 		t.Errorf("got %v, %v", operations, err)
-	}
-}
-
-func TestCacheHoldsNoPrivateKey(t *testing.T) {
-	got, err := withoutPrivateKey(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:        "ca",
-			Annotations: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "the key again"},
-		},
-		Data: map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca"), "tls.key": []byte("key")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "ca"},
-		Data:       map[string][]byte{"ca.crt": []byte("ca"), "tls.crt": []byte("ca")},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -55,14 +55,14 @@ func newFiles(options Options, changed func()) *files {
 }
 
 // Start reads the files until ctx ends.
-func (f *files) Start(ctx context.Context) error {
+func (f *files) Start(ctx context.Context) {
 	tick := time.NewTicker(readInterval)
 	defer tick.Stop()
 	for {
 		f.reload()
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}
@@ -79,10 +79,10 @@ func (f *files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // authorities returns the CA of the leaf.
-func (f *files) authorities() ([]byte, error) {
+func (f *files) authorities() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ca, nil
+	return f.ca
 }
 
 func (f *files) reload() {

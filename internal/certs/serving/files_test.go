@@ -132,7 +132,7 @@ func TestWhatCanNotBeUsedLeavesTheLastOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			authorities, _ := f.authorities()
+			authorities := f.authorities()
 			used := test.problem == ""
 			if (after != before) != used ||
 				(string(authorities) != string(ca.CertPEM)) != (used &&

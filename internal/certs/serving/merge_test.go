@@ -17,7 +17,7 @@ import (
 // moment returns the current time in these tests.
 func moment() time.Time { return time.Date(2026, time.July, 1, 12, 0, 0, 0, time.UTC) }
 
-// ourCA returns a CA like those of DynamicAuthority, which is valid for a year.
+// ourCA returns a CA with our name, which is valid for a year.
 func ourCA(tb testing.TB, birth time.Time) *pki.CA {
 	tb.Helper()
 	return pki.SelfSigned(tb, pki.Template{

@@ -4,10 +4,9 @@
 // trusts the leaf. Alternatively, the leaf and its CA are files, for example of a Secret that
 // cert-manager writes. In both cases the package updates the caBundle.
 //
-// CA and leaf come from cert-manager's DynamicAuthority and DynamicSource. In addition, this
-// package makes rotations safe, so that the API server always trusts the served certificate: the
-// caBundle keeps old CAs next to the new one ([MergeBundle]), and a replica serves a new leaf only
-// after its CA is in the caBundle.
+// The API server trusts the served certificate at any time, also during a rotation: the caBundle
+// keeps old CAs next to the new one ([MergeBundle]), and a replica serves a new leaf only after its
+// CA is in the caBundle.
 package serving
 
 import (
@@ -19,10 +18,7 @@ import (
 	"sync"
 	"time"
 
-	cmtls "github.com/cert-manager/cert-manager/pkg/server/tls"
-	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
 	"github.com/go-logr/logr"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -36,10 +32,6 @@ const (
 	DefaultLeafDuration  = 7 * 24 * time.Hour
 	DefaultAdoptionDelay = 5 * time.Minute
 )
-
-// signRetry is the interval between attempts to sign the first leaf. A new replica always waits
-// once, because it must read the Secret of the CA before it becomes ready.
-const signRetry = 200 * time.Millisecond
 
 // Options of a [Source]. DNSNames and WebhookConfigurationName are required, and either Directory
 // or Namespace and SecretName.
@@ -111,7 +103,7 @@ func (o Options) validate() error {
 // origin is a source of leaves.
 type origin interface {
 	// Start updates the newest leaf until ctx is done.
-	Start(ctx context.Context) error
+	Start(ctx context.Context)
 	// GetCertificate returns the newest leaf, or an error if there is none.
 	GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 }
@@ -152,34 +144,21 @@ func New(config *rest.Config, options Options) (*Source, error) {
 		bundle.authorities, source.newest = found.authorities, found
 		return source, nil
 	}
-	if err := bundle.useSecret(options); err != nil {
+	signed, err := newShared(client, options, bundle.wake)
+	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
-	source.newest = newP256Source(&cmtls.DynamicSource{
-		DNSNames:      options.DNSNames,
-		RetryInterval: signRetry,
-		Authority: addressAuthority{&authority.DynamicAuthority{
-			RESTConfig:      config,
-			SecretNamespace: options.Namespace,
-			SecretName:      options.SecretName,
-			CommonName:      CACommonName,
-			CADuration:      options.CADuration,
-			LeafDuration:    options.LeafDuration,
-		}},
-	})
+	bundle.authorities, source.newest = signed.authorities, signed
 	return source, nil
 }
 
 // Start updates the CA, the leaf and the caBundle until ctx is done. It implements the Runnable of
 // controller-runtime's manager. Errors of the API server are logged and retried, never returned.
 func (s *Source) Start(ctx context.Context) error {
-	// DynamicSource and DynamicAuthority log to the logger of the context.
-	group, ctx := errgroup.WithContext(logr.NewContext(ctx, s.options.Logger))
-	group.Go(func() error { return s.newest.Start(ctx) })
-	group.Go(func() error { return s.bundle.run(ctx) })
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("serving certificate: %w", err)
-	}
+	var group sync.WaitGroup
+	group.Go(func() { s.newest.Start(ctx) })
+	group.Go(func() { s.bundle.start(ctx) })
+	group.Wait()
 	return nil
 }
 
@@ -193,16 +172,13 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	defer s.mu.Unlock()
 
 	newest, err := s.newest.GetCertificate(nil)
-	switch {
-	case errors.Is(err, cmtls.ErrNotAvailable):
-		newest = nil
-	case err != nil:
+	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
 	}
 	if newest != s.waiting {
 		s.waiting, s.held = newest, time.Time{}
 	}
-	if newest != nil && s.held.IsZero() && s.bundle.holdsIssuer(newest) == nil {
+	if s.held.IsZero() && s.bundle.holdsIssuer(newest) == nil {
 		s.held = s.now()
 	}
 

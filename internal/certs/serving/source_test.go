@@ -41,9 +41,8 @@ func TestReadyOnlyWithACertificateThatIsAccepted(t *testing.T) {
 	want("at first", "serving certificate: the files have not been read yet")
 	found.reload()
 	want("not yet trusted",
-		"serving certificate: the MutatingWebhookConfiguration 0-mtls-egress-webhook, and the CA's Secret where "+
-			"there is one, have not been read yet: "+
-			"check that the service account may list and watch them")
+		"serving certificate: the MutatingWebhookConfiguration 0-mtls-egress-webhook has not been read yet: "+
+			"check that the service account may list and watch it")
 	source.bundle.synced = nil // read, and no MutatingWebhookConfiguration is there
 	want("trusted", "")
 	now = moment().Add(time.Hour + time.Second)

@@ -1,0 +1,157 @@
+package serving
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+)
+
+// checkInterval is how often the ages of the CA and of the leaf are checked, besides the moment at
+// which one of them is due. Timers stand still while a machine sleeps, so that moment alone could
+// be missed.
+const checkInterval = time.Minute
+
+// errNoLeaf is the error right after the start, or if the Secret of the CA can't be read or
+// written.
+var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; if this persists, see the log for the reason")
+
+// shared signs leaves with a CA that all replicas share in a Secret. The first replica that finds
+// the Secret without a usable CA writes a new one. Each replica has a leaf of its own, whose key
+// stays in memory. CA and leaf are replaced when two thirds of their life have passed.
+type shared struct {
+	worker
+
+	client  kubernetes.Interface
+	secrets corev1listers.SecretNamespaceLister
+	options Options
+	changed func()
+	now     func() time.Time
+
+	mu   sync.Mutex
+	ca   *authority
+	leaf *tls.Certificate
+}
+
+// newShared returns a shared that calls changed when it has another CA.
+func newShared(client kubernetes.Interface, options Options, changed func()) (*shared, error) {
+	options.Logger = options.Logger.WithValues("secret", options.Namespace+"/"+options.SecretName)
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
+		informers.WithNamespace(options.Namespace), byName(options.SecretName))
+	secrets := factory.Core().V1().Secrets()
+	s := &shared{
+		worker: newWorker(), client: client, secrets: secrets.Lister().Secrets(options.Namespace), options: options,
+		changed: changed, now: time.Now,
+	}
+	return s, s.watch(factory, secrets.Informer())
+}
+
+// Start keeps CA and leaf usable until ctx is done. Errors are logged and retried.
+func (s *shared) Start(ctx context.Context) {
+	s.run(ctx, s.renew, func(err error, failures int) {
+		if (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) && failures <= routineFailures {
+			s.options.Logger.V(1).Info("Another replica wrote the CA's Secret first, will retry", "failures", failures)
+			return
+		}
+		s.options.Logger.Error(err, "Cannot renew the CA or the serving certificate, will retry", "failures", failures)
+	})
+}
+
+// GetCertificate returns the newest leaf, or an error if there was none yet.
+func (s *shared) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaf == nil {
+		return nil, errNoLeaf
+	}
+	return s.leaf, nil
+}
+
+// authorities returns the CA of the newest leaf, or nil if there is none yet.
+func (s *shared) authorities() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ca == nil {
+		return nil
+	}
+	return s.ca.pem
+}
+
+// renew writes a new CA if the Secret has no usable one, and signs a leaf if it has another CA than
+// the newest leaf, or if that is due.
+func (s *shared) renew(ctx context.Context) error {
+	now := s.now()
+	secret, err := s.secrets.Get(s.options.SecretName)
+	switch {
+	case apierrors.IsNotFound(err):
+		return s.create(ctx, now)
+	case err != nil:
+		return err
+	}
+	ca, unusable := authorityOf(secret.Data, now)
+	if unusable != nil {
+		return s.update(ctx, secret, unusable, now)
+	}
+	if err := s.use(ca, now); err != nil {
+		return err
+	}
+	due := min(renewal(ca.pair.Leaf).Sub(now), renewal(s.leaf.Leaf).Sub(now))
+	s.queue.AddAfter(struct{}{}, max(time.Second, min(due, checkInterval))) // certificates count in seconds
+	return nil
+}
+
+// create and update write a Secret with a new CA. The watch then wakes the worker.
+func (s *shared) create(ctx context.Context, now time.Time) error {
+	data, err := newAuthority(s.options.CADuration, now)
+	if err != nil {
+		return err
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.options.SecretName}, Data: data}
+	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	s.options.Logger.Info("Created the Secret of the CA")
+	return nil
+}
+
+func (s *shared) update(ctx context.Context, found *corev1.Secret, reason error, now time.Time) error {
+	data, err := newAuthority(s.options.CADuration, now)
+	if err != nil {
+		return err
+	}
+	secret := found.DeepCopy() // with its resource version, so only the first of several replicas writes
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	maps.Copy(secret.Data, data)
+	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	s.options.Logger.Info("Wrote a new CA into the Secret", "reason", reason.Error())
+	return nil
+}
+
+// use makes ca the CA, and signs a leaf if necessary.
+func (s *shared) use(ca *authority, now time.Time) error {
+	if s.leaf != nil && s.ca.pair.Leaf.Equal(ca.pair.Leaf) && now.Before(renewal(s.leaf.Leaf)) {
+		return nil
+	}
+	leaf, err := ca.sign(s.options.DNSNames, s.options.LeafDuration, now)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.ca, s.leaf = ca, leaf
+	s.mu.Unlock()
+	s.changed()
+	return nil
+}
