@@ -29,6 +29,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -59,6 +60,7 @@ func TestServing(t *testing.T) {
 		"a broken Secret is made anew, and the old CA stays trusted":            brokenSecretIsMadeAnew,
 		"a deleted Secret is made anew, and the old CA stays trusted":           deletedSecretIsMadeAnew,
 		"CA and leaf are renewed before they expire":                            renewedInTime,
+		"without the right to write the Secret, leaves are still renewed":       renewedWithoutSecret,
 		"clearing the caBundle after a new CA ends the trust in the old one":    clearingEndsTrust,
 		"a configuration that comes later is written":                           configurationComesLater,
 		"without the right to patch it is not ready and says why":               notReadyWithoutRights,
@@ -562,6 +564,48 @@ func renewedInTime(t *testing.T, c *cluster) {
 		await.Eventually(t, "", func() error { return verify(leaf(t, source), next, "localhost") })
 		ready(t, source)
 	}
+}
+
+// renewedWithoutSecret deletes the Secret when the webhook may not create it again. The CA in its
+// memory is still valid and in the caBundle.
+func renewedWithoutSecret(t *testing.T, c *cluster) {
+	c.configure(t)
+	source := c.replica(t, func(options *serving.Options) { options.LeafDuration = 4 * time.Second })
+	ready(t, source)
+	ca := c.secret(t).Data["ca.crt"]
+	role, err := c.admin.RbacV1().Roles(c.namespace).Get(t.Context(), c.namespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role.Rules = role.Rules[1:]
+	role.Rules[0].Verbs = []string{"list", "watch"}
+	if _, err := c.admin.RbacV1().Roles(c.namespace).Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	webhook, err := kubernetes.NewForConfig(c.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await.Eventually(t, "", func() error { // the API server's own watch of roles
+		_, err := webhook.CoreV1().Secrets(c.namespace).Create(t.Context(),
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other"}},
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if !apierrors.IsForbidden(err) {
+			return fmt.Errorf("got error %w, want that it is forbidden", err)
+		}
+		return nil
+	})
+	c.deleteSecret(t)
+	for range 2 { // the first one may have been signed before
+		last := leaf(t, source)
+		await.Eventually(t, "", func() error {
+			if leaf(t, source).Equal(last) {
+				return errors.New("the leaf is not renewed")
+			}
+			return verify(leaf(t, source), ca, "localhost")
+		})
+	}
+	ready(t, source)
 }
 
 func clearingEndsTrust(t *testing.T, c *cluster) {

@@ -53,8 +53,8 @@ func newAuthority(lifetime time.Duration, now time.Time) (map[string][]byte, err
 	}, nil
 }
 
-// authorityOf returns the CA in the data of a Secret. The error is the reason why a new CA is
-// necessary: none is there, or two thirds of its life have passed. It contains no part of a key.
+// authorityOf returns the CA in the data of a Secret, or an error if there is none that can sign now.
+// The error contains no part of a key.
 func authorityOf(data map[string][]byte, now time.Time) (*authority, error) {
 	for _, key := range []string{caKey, corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 		if len(data[key]) == 0 {
@@ -70,10 +70,18 @@ func authorityOf(data map[string][]byte, now time.Time) (*authority, error) {
 		return nil, fmt.Errorf("tls.crt and tls.key: %w", err)
 	case !pair.Leaf.IsCA:
 		return nil, errors.New("tls.crt is not a CA certificate")
-	case now.After(renewal(pair.Leaf)):
-		return nil, fmt.Errorf("the CA expires on %s", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return &authority{pair: &pair, pem: data[caKey]}, nil
+	ca := &authority{pair: &pair, pem: data[caKey]}
+	if ca.expired(now) {
+		return nil, ca.expiry()
+	}
+	return ca, nil
+}
+
+func (a *authority) expired(now time.Time) bool { return now.After(a.pair.Leaf.NotAfter) }
+
+func (a *authority) expiry() error {
+	return fmt.Errorf("the CA expires on %s", a.pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 }
 
 // renewal returns when two thirds of the life of a certificate have passed.

@@ -28,9 +28,9 @@ func newAuthorityData(tb testing.TB, lifetime time.Duration, now time.Time) map[
 	return data
 }
 
-func TestANewAuthorityIsUsableForTwoThirdsOfItsLife(t *testing.T) {
+func TestANewAuthorityIsUsableUntilItExpires(t *testing.T) {
 	data := newAuthorityData(t, 3*time.Hour, moment())
-	ca, err := authorityOf(data, moment().Add(2*time.Hour))
+	ca, err := authorityOf(data, moment().Add(3*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +46,11 @@ func TestANewAuthorityIsUsableForTwoThirdsOfItsLife(t *testing.T) {
 	if !bytes.Equal(ca.pem, data["ca.crt"]) {
 		t.Error("the CA isn't that of the Secret")
 	}
+	if due := renewal(certificate); !due.Equal(moment().Add(2 * time.Hour)) {
+		t.Errorf("due on %s, want after two thirds of its life", due)
+	}
 	want := "the CA expires on 2026-07-01T15:00:00Z"
-	if _, err := authorityOf(data, moment().Add(2*time.Hour+time.Second)); err == nil || err.Error() != want {
+	if _, err := authorityOf(data, moment().Add(3*time.Hour+time.Second)); err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %q", err, want)
 	}
 }

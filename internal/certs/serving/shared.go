@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"maps"
 	"sync"
@@ -86,27 +87,51 @@ func (s *shared) authorities() []byte {
 	return s.ca.pem
 }
 
-// renew writes a new CA if the Secret has no usable one, and signs a leaf if it has another CA than
-// the newest leaf, or if that is due.
+// renew signs a leaf if the newest one is due or has another CA than the Secret, and writes a new CA
+// if the Secret has none or if that is due. The leaf comes first: while the Secret can't be read or
+// written, it is signed with the last CA.
 func (s *shared) renew(ctx context.Context) error {
 	now := s.now()
 	secret, err := s.secrets.Get(s.options.SecretName)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return err
+	}
+	ca := s.ca
+	var unfit error // why the Secret needs a new CA
+	if !missing {
+		var found *authority
+		if found, unfit = authorityOf(secret.Data, now); unfit == nil {
+			ca = found
+			if now.After(renewal(found.pair.Leaf)) {
+				unfit = found.expiry()
+			}
+		}
+	}
+	if ca != nil && !ca.expired(now) {
+		if err := s.use(ca, now); err != nil {
+			return err
+		}
+		s.wakeWhenDue(now)
+	}
 	switch {
-	case apierrors.IsNotFound(err):
+	case missing:
 		return s.create(ctx, now)
-	case err != nil:
-		return err
+	case unfit != nil:
+		return s.update(ctx, secret, unfit, now)
 	}
-	ca, unusable := authorityOf(secret.Data, now)
-	if unusable != nil {
-		return s.update(ctx, secret, unusable, now)
-	}
-	if err := s.use(ca, now); err != nil {
-		return err
-	}
-	due := min(renewal(ca.pair.Leaf).Sub(now), renewal(s.leaf.Leaf).Sub(now))
-	s.queue.AddAfter(struct{}{}, max(time.Second, min(due, checkInterval))) // certificates count in seconds
 	return nil
+}
+
+// wakeWhenDue wakes the worker when the CA or the leaf is due. What is overdue is retried anyway.
+func (s *shared) wakeWhenDue(now time.Time) {
+	wait := checkInterval
+	for _, certificate := range []*x509.Certificate{s.ca.pair.Leaf, s.leaf.Leaf} {
+		if left := renewal(certificate).Sub(now); left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	s.queue.AddAfter(struct{}{}, max(wait, time.Second)) // certificates count in seconds
 }
 
 // create and update write a Secret with a new CA. The watch then wakes the worker.
