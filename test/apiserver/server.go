@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -170,6 +171,15 @@ func (s *Server) Audited() ([]auditv1.Event, error) {
 		events = append(events, event)
 	}
 	return events, nil
+}
+
+// APIServerProcess is the process of kube-apiserver, for its processor time.
+func (s *Server) APIServerProcess() (procfs.Proc, error) {
+	pid, err := s.guard.pid("kube-apiserver")
+	if err != nil {
+		return procfs.Proc{}, err
+	}
+	return procfs.NewProc(pid)
 }
 
 // Restart stops kube-apiserver and, after being away for some time, starts it again at the same
