@@ -263,9 +263,9 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	}, a.settle(ctx)
 }
 
-// settle waits until the controller has done what the Pods of before gave it to do and the API server
-// has nothing to do, and collects our own garbage. Deleted Pods and new policies keep the API server
-// busy for seconds, which doubled the figures of some turns.
+// settle waits until the controller has done what the Pods of before gave it to do and the API
+// server has nothing to do, and collects our own garbage. Deleted Pods and new policies keep the
+// API server busy for seconds, which doubled the figures of some turns.
 func (a *arena) settle(ctx context.Context) error {
 	for {
 		waiting, err := a.ours.Metric(ctx, "workqueue_depth", nil)
