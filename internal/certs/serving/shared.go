@@ -87,9 +87,9 @@ func (s *shared) authorities() []byte {
 	return s.ca.pem
 }
 
-// renew signs a leaf if the newest one is due or has another CA than the Secret, and writes a new CA
-// if the Secret has none or if that is due. The leaf comes first: while the Secret can't be read or
-// written, it is signed with the last CA.
+// renew signs a leaf if the newest one is due or has another CA than the Secret, and writes a new
+// CA if the Secret has none or if that is due. The leaf comes first: while the Secret has no usable
+// CA and can't be written, it is signed with the last one.
 func (s *shared) renew(ctx context.Context) error {
 	now := s.now()
 	secret, err := s.secrets.Get(s.options.SecretName)
