@@ -17,6 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// clockTolerance is how far ahead the clock of the replica that made the CA may be.
+const clockTolerance = 5 * time.Minute
+
 // authority is a CA with its private key.
 type authority struct {
 	pair *tls.Certificate
@@ -72,8 +75,12 @@ func authorityOf(data map[string][]byte, now time.Time) (*authority, error) {
 		return nil, errors.New("tls.crt is not a CA certificate")
 	}
 	ca := &authority{pair: &pair, pem: data[caKey]}
-	if ca.expired(now) {
+	switch begin := pair.Leaf.NotBefore; {
+	case ca.expired(now):
 		return nil, ca.expiry()
+	case begin.After(now.Add(clockTolerance)):
+		return nil, fmt.Errorf("the CA is not valid before %s: the clock of the replica that made it was ahead, or the "+
+			"clock here is behind", begin.UTC().Format(time.RFC3339))
 	}
 	return ca, nil
 }
@@ -90,7 +97,8 @@ func renewal(certificate *x509.Certificate) time.Time {
 }
 
 // sign returns a leaf with a new key for DNS names and IP addresses, which is valid for lifetime,
-// but no longer than the CA. Clients that call a URL with an IP address compare it only with the IP
+// but only while the CA is. It returns an error if clients that trust the CA would not accept the
+// leaf, for example because the CA may not sign for one of the names. Clients that call a URL with an IP address compare it only with the IP
 // addresses of the certificate (RFC 9525 section 6.4).
 func (a *authority) sign(names []string, lifetime time.Duration, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -101,6 +109,9 @@ func (a *authority) sign(names []string, lifetime time.Duration, now time.Time) 
 		NotBefore: now, NotAfter: now.Add(lifetime),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
+	}
+	if begin := a.pair.Leaf.NotBefore; template.NotBefore.Before(begin) {
+		template.NotBefore = begin
 	}
 	if end := a.pair.Leaf.NotAfter; template.NotAfter.After(end) {
 		template.NotAfter = end
@@ -114,11 +125,19 @@ func (a *authority) sign(names []string, lifetime time.Duration, now time.Time) 
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.pair.Leaf, key.Public(), a.pair.PrivateKey)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("sign the serving certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.pair.Leaf)
+	for _, name := range names {
+		check := x509.VerifyOptions{Roots: roots, DNSName: name, CurrentTime: leaf.NotBefore}
+		if _, err := leaf.Verify(check); err != nil {
+			return nil, fmt.Errorf("sign the serving certificate: %w", err)
+		}
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }

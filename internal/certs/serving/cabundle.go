@@ -176,7 +176,8 @@ func (b *caBundle) holdsIssuer(certificate *tls.Certificate) error {
 }
 
 // holds reports whether bundle contains an issuer of certificate. It compares key identifiers,
-// which is cheaper than verifying the signature. If a key identifier is missing, it compares names.
+// which is cheaper than verifying the signature. If a key identifier is missing, it compares names,
+// and verifies the signature, as two CAs can have one name.
 func holds(bundle []byte, certificate *tls.Certificate) bool {
 	chain := []*x509.Certificate{certificate.Leaf}
 	for _, der := range certificate.Certificate[min(1, len(certificate.Certificate)):] {
@@ -188,7 +189,7 @@ func holds(bundle []byte, certificate *tls.Certificate) bool {
 	for _, ca := range authorities {
 		for _, link := range chain {
 			if len(ca.SubjectKeyId) == 0 || len(link.AuthorityKeyId) == 0 {
-				if bytes.Equal(ca.RawSubject, link.RawIssuer) {
+				if bytes.Equal(ca.RawSubject, link.RawIssuer) && link.CheckSignatureFrom(ca) == nil {
 					return true
 				}
 			} else if bytes.Equal(ca.SubjectKeyId, link.AuthorityKeyId) {

@@ -1,14 +1,17 @@
 package serving
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,10 +20,16 @@ import (
 	corev1listers "k8s.io/client-go/listers/core/v1"
 )
 
-// checkInterval is how often the ages of the CA and of the leaf are checked, besides the moment at
-// which one of them is due. Timers stand still while a machine sleeps, so that moment alone could
-// be missed.
+// checkInterval is how often the CA and the leaf are checked, besides the moment at which one of
+// them is due. Timers stand still while a machine sleeps, so that moment alone could come late.
 const checkInterval = time.Minute
+
+// authorityInterval and authorityBurst bound how many CAs a replica makes if something else writes
+// the Secret all the time.
+const (
+	authorityInterval = 30 * time.Second
+	authorityBurst    = 3
+)
 
 // errNoLeaf is the error right after the start, or if the Secret of the CA can't be read or
 // written.
@@ -37,6 +46,9 @@ type shared struct {
 	options Options
 	changed func()
 	now     func() time.Time
+	// authorityLimit bounds the new CAs of this replica. Each is in the caBundle, which has only so
+	// many places.
+	authorityLimit *rate.Limiter
 
 	mu   sync.Mutex
 	ca   *authority
@@ -51,7 +63,7 @@ func newShared(client kubernetes.Interface, options Options, changed func()) (*s
 	secrets := factory.Core().V1().Secrets()
 	s := &shared{
 		worker: newWorker(), client: client, secrets: secrets.Lister().Secrets(options.Namespace), options: options,
-		changed: changed, now: time.Now,
+		changed: changed, now: time.Now, authorityLimit: rate.NewLimiter(rate.Every(authorityInterval), authorityBurst),
 	}
 	return s, s.watch(factory, secrets.Informer())
 }
@@ -59,11 +71,12 @@ func newShared(client kubernetes.Interface, options Options, changed func()) (*s
 // Start keeps CA and leaf usable until ctx is done. Errors are logged and retried.
 func (s *shared) Start(ctx context.Context) {
 	s.run(ctx, s.renew, func(err error, failures int) {
-		if (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) && failures <= routineFailures {
+		faster := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+		if faster && failures <= routineFailures {
 			s.options.Logger.V(1).Info("Another replica wrote the CA's Secret first, will retry", "failures", failures)
 			return
 		}
-		s.options.Logger.Error(err, "Cannot renew the CA or the serving certificate, will retry", "failures", failures)
+		s.options.Logger.Error(err, "The CA or the serving certificate is not as it should be, will retry", "failures", failures)
 	})
 }
 
@@ -92,64 +105,70 @@ func (s *shared) authorities() []byte {
 // CA and can't be written, it is signed with the last one.
 func (s *shared) renew(ctx context.Context) error {
 	now := s.now()
+	s.queue.AddAfter(struct{}{}, checkInterval)
 	secret, err := s.secrets.Get(s.options.SecretName)
 	missing := apierrors.IsNotFound(err)
 	if err != nil && !missing {
 		return err
 	}
-	ca := s.ca
 	var unfit error // why the Secret needs a new CA
 	if !missing {
-		var found *authority
-		if found, unfit = authorityOf(secret.Data, now); unfit == nil {
-			ca = found
-			if now.After(renewal(found.pair.Leaf)) {
-				unfit = found.expiry()
-			}
-		}
+		unfit = s.useFound(secret.Data, now)
 	}
-	if ca != nil && !ca.expired(now) {
-		if err := s.use(ca, now); err != nil {
-			return err
-		}
+	var failed error
+	if s.ca != nil && !s.ca.expired(now) {
+		failed = s.use(s.ca, now)
 		s.wakeWhenDue(now)
 	}
 	switch {
 	case missing:
-		return s.create(ctx, now)
+		return errors.Join(failed, s.create(ctx, now))
 	case unfit != nil:
-		return s.update(ctx, secret, unfit, now)
+		return errors.Join(failed, s.update(ctx, secret, unfit, now))
+	}
+	return failed
+}
+
+// useFound uses the CA in the data of the Secret. The error is why the Secret needs a new one.
+func (s *shared) useFound(data map[string][]byte, now time.Time) error {
+	found, err := authorityOf(data, now)
+	if err != nil {
+		return err
+	}
+	if err := s.use(found, now); err != nil {
+		return err
+	}
+	if now.After(renewal(found.pair.Leaf)) {
+		return found.expiry()
 	}
 	return nil
 }
 
 // wakeWhenDue wakes the worker when the CA or the leaf is due. What is overdue is retried anyway.
 func (s *shared) wakeWhenDue(now time.Time) {
-	wait := checkInterval
 	for _, certificate := range []*x509.Certificate{s.ca.pair.Leaf, s.leaf.Leaf} {
 		if left := renewal(certificate).Sub(now); left > 0 {
-			wait = min(wait, left)
+			s.queue.AddAfter(struct{}{}, max(left, time.Second)) // certificates count in seconds
 		}
 	}
-	s.queue.AddAfter(struct{}{}, max(wait, time.Second)) // certificates count in seconds
 }
 
 // create and update write a Secret with a new CA. The watch then wakes the worker.
 func (s *shared) create(ctx context.Context, now time.Time) error {
-	data, err := newAuthority(s.options.CADuration, now)
+	data, err := s.newAuthority(now)
 	if err != nil {
 		return err
 	}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.options.SecretName}, Data: data}
 	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
-		return err
+		return fmt.Errorf("create the CA's Secret: %w", err)
 	}
 	s.options.Logger.Info("Created the Secret of the CA")
 	return nil
 }
 
 func (s *shared) update(ctx context.Context, found *corev1.Secret, reason error, now time.Time) error {
-	data, err := newAuthority(s.options.CADuration, now)
+	data, err := s.newAuthority(now)
 	if err != nil {
 		return err
 	}
@@ -159,15 +178,23 @@ func (s *shared) update(ctx context.Context, found *corev1.Secret, reason error,
 	}
 	maps.Copy(secret.Data, data)
 	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
-		return err
+		return fmt.Errorf("write a new CA into the Secret (%w): %w", reason, err)
 	}
 	s.options.Logger.Info("Wrote a new CA into the Secret", "reason", reason.Error())
 	return nil
 }
 
+func (s *shared) newAuthority(now time.Time) (map[string][]byte, error) {
+	if !s.authorityLimit.AllowN(now, 1) {
+		return nil, errors.New("make a new CA: too many were made, something else writes the CA's Secret")
+	}
+	return newAuthority(s.options.CADuration, now)
+}
+
 // use makes ca the CA, and signs a leaf if necessary.
 func (s *shared) use(ca *authority, now time.Time) error {
-	if s.leaf != nil && s.ca.pair.Leaf.Equal(ca.pair.Leaf) && now.Before(renewal(s.leaf.Leaf)) {
+	if s.leaf != nil && bytes.Equal(s.ca.pem, ca.pem) && validAt(s.leaf.Leaf, now) == nil &&
+		now.Before(renewal(s.leaf.Leaf)) {
 		return nil
 	}
 	leaf, err := ca.sign(s.options.DNSNames, s.options.LeafDuration, now)
