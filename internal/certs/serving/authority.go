@@ -98,8 +98,8 @@ func renewal(certificate *x509.Certificate) time.Time {
 
 // sign returns a leaf with a new key for DNS names and IP addresses, which is valid for lifetime,
 // but only while the CA is. It returns an error if clients that trust the CA would not accept the
-// leaf, for example because the CA may not sign for one of the names. Clients that call a URL with an IP address compare it only with the IP
-// addresses of the certificate (RFC 9525 section 6.4).
+// leaf, for example because the CA may not sign for one of the names. Clients that call a URL with
+// an IP address compare it only with the IP addresses of the certificate (RFC 9525 section 6.4).
 func (a *authority) sign(names []string, lifetime time.Duration, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -76,7 +76,8 @@ func (s *shared) Start(ctx context.Context) {
 			s.options.Logger.V(1).Info("Another replica wrote the CA's Secret first, will retry", "failures", failures)
 			return
 		}
-		s.options.Logger.Error(err, "The CA or the serving certificate is not as it should be, will retry", "failures", failures)
+		s.options.Logger.Error(err, "Cannot bring the CA or the serving certificate up to date, will retry",
+			"failures", failures)
 	})
 }
 

@@ -128,7 +128,8 @@ func (r *replica) stored() map[string][]byte {
 	return secret.Data
 }
 
-// serves fails unless the leaf is valid by a right clock, signed by the CA in data, and not overdue.
+// serves fails unless the leaf is valid by a right clock, signed by the CA in data, and not
+// overdue.
 func (r *replica) serves(data map[string][]byte) *x509.Certificate {
 	r.t.Helper()
 	pair, err := r.GetCertificate(nil)
@@ -261,7 +262,9 @@ func TestACAThatMayNotSignIsReplaced(t *testing.T) {
 	for name, change := range map[string]func(*x509.Certificate){
 		"for other names only": func(ca *x509.Certificate) { ca.PermittedDNSDomains = []string{"example.com"} },
 		"no certificates":      func(ca *x509.Certificate) { ca.KeyUsage = x509.KeyUsageDigitalSignature },
-		"clients only":         func(ca *x509.Certificate) { ca.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
+		"clients only": func(ca *x509.Certificate) {
+			ca.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, 0, func(r *replica) {

@@ -55,7 +55,8 @@ type Options struct {
 	// CADuration is how long a CA is valid. It is replaced after two thirds. Default: 365 days.
 	CADuration time.Duration
 	// LeafDuration is how long a leaf is valid. It is replaced after two thirds. Default: 7 days.
-	// It must be less than a third of CADuration, so that no leaf outlives the CA that signed it.
+	// It must be less than a third of CADuration, so that a leaf of a CA that isn't due has its whole
+	// life.
 	LeafDuration time.Duration
 	// AdoptionDelay is how long a new leaf waits while the one in use still works, so that the
 	// caBundle reaches every API server, and for clock skew. Default: 5 minutes, which is how much
