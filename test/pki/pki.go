@@ -52,6 +52,8 @@ type Template struct {
 	ExtKeyUsage []x509.ExtKeyUsage
 	// IsCA marks the certificate as an authority.
 	IsCA bool
+	// PermittedDNSDomains are the only domains that an authority may sign for, unless it is empty.
+	PermittedDNSDomains []string
 	// ExtraExtensions are added as they are.
 	ExtraExtensions []pkix.Extension
 	// Key of the certificate; default: a new ECDSA P-256 key.
@@ -192,6 +194,7 @@ func sign(issuer *CA, t Template) (Pair, error) {
 		ExtKeyUsage:           t.ExtKeyUsage,
 		BasicConstraintsValid: true,
 		IsCA:                  t.IsCA,
+		PermittedDNSDomains:   t.PermittedDNSDomains,
 		ExtraExtensions:       t.ExtraExtensions,
 		SignatureAlgorithm:    t.SignatureAlgorithm,
 	}

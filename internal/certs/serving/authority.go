@@ -56,8 +56,8 @@ func newAuthority(lifetime time.Duration, now time.Time) (map[string][]byte, err
 	}, nil
 }
 
-// authorityOf returns the CA in the data of a Secret, or an error if there is none that can sign
-// now. The error contains no part of a key.
+// authorityOf returns the CA in the data of a Secret, or an error if it has no CA that can sign now.
+// The error contains no part of a key.
 func authorityOf(data map[string][]byte, now time.Time) (*authority, error) {
 	for _, key := range []string{caKey, corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 		if len(data[key]) == 0 {

@@ -71,7 +71,7 @@ func TestAuthorityOfRejects(t *testing.T) {
 			"tls.crt and tls.key: tls: private key does not match public key",
 		},
 		"a certificate that isn't a CA": {
-			map[string][]byte{"ca.crt": server.CertPEM, "tls.crt": server.CertPEM, "tls.key": server.KeyPEM},
+			secretData(server, server.CertPEM),
 			"tls.crt is not a CA certificate",
 		},
 	} {
@@ -140,8 +140,7 @@ func TestSignWithTheCAOfAUser(t *testing.T) {
 			ca := pki.SelfSigned(t, pki.Template{
 				Subject: pkix.Name{CommonName: "Corporate CA"}, IsCA: true, Key: key, NotBefore: moment(), NotAfter: end,
 			})
-			data := map[string][]byte{"ca.crt": ca.CertPEM, "tls.crt": ca.CertPEM, "tls.key": ca.KeyPEM}
-			leaf := signed(t, data, []string{"localhost"}, 2*time.Hour)
+			leaf := signed(t, secretData(ca.Pair, ca.CertPEM), []string{"localhost"}, 2*time.Hour)
 			if !leaf.NotAfter.Equal(end) {
 				t.Errorf("the leaf ends on %s, want the end of its CA", leaf.NotAfter)
 			}

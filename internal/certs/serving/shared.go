@@ -35,6 +35,9 @@ const (
 // written.
 var errNoLeaf = errors.New("not signed yet: waiting for the CA's Secret; if this persists, see the log for the reason")
 
+// errMissing is why a Secret that doesn't exist needs a new CA.
+var errMissing = errors.New("the Secret is missing")
+
 // shared signs leaves with a CA that all replicas share in a Secret. The first replica that finds
 // the Secret without a usable CA writes a new one. Each replica has a leaf of its own, whose key
 // stays in memory. CA and leaf are replaced when two thirds of their life have passed.
@@ -73,7 +76,7 @@ func (s *shared) Start(ctx context.Context) {
 	s.run(ctx, s.renew, func(err error, failures int) {
 		faster := apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 		if faster && failures <= routineFailures {
-			s.options.Logger.V(1).Info("Another replica wrote the CA's Secret first, will retry", "failures", failures)
+			s.options.Logger.V(1).Info("The CA's Secret was changed by another replica first, will retry", "failures", failures)
 			return
 		}
 		s.options.Logger.Error(err, "Cannot bring the CA or the serving certificate up to date, will retry",
@@ -108,24 +111,20 @@ func (s *shared) renew(ctx context.Context) error {
 	now := s.now()
 	s.queue.AddAfter(struct{}{}, checkInterval)
 	secret, err := s.secrets.Get(s.options.SecretName)
-	missing := apierrors.IsNotFound(err)
-	if err != nil && !missing {
-		return err
-	}
-	var unfit error // why the Secret needs a new CA
-	if !missing {
+	unfit := errMissing // why the Secret needs a new CA
+	switch {
+	case err == nil:
 		unfit = s.useFound(secret.Data, now)
+	case !apierrors.IsNotFound(err):
+		return err
 	}
 	var failed error
 	if s.ca != nil && !s.ca.expired(now) {
 		failed = s.use(s.ca, now)
 		s.wakeWhenDue(now)
 	}
-	switch {
-	case missing:
-		return errors.Join(failed, s.create(ctx, now))
-	case unfit != nil:
-		return errors.Join(failed, s.update(ctx, secret, unfit, now))
+	if unfit != nil {
+		return errors.Join(failed, s.write(ctx, secret, unfit, now))
 	}
 	return failed
 }
@@ -154,42 +153,34 @@ func (s *shared) wakeWhenDue(now time.Time) {
 	}
 }
 
-// create and update write a Secret with a new CA. The watch then wakes the worker.
-func (s *shared) create(ctx context.Context, now time.Time) error {
-	data, err := s.newAuthority(now)
+// write writes a new CA into the Secret, or creates the Secret if found is nil. The watch then
+// wakes the worker.
+func (s *shared) write(ctx context.Context, found *corev1.Secret, reason error, now time.Time) error {
+	if s.authorityLimit.TokensAt(now) < 1 {
+		return fmt.Errorf("make a new CA (%w): too many were made, something else writes the CA's Secret", reason)
+	}
+	data, err := newAuthority(s.options.CADuration, now)
 	if err != nil {
 		return err
 	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.options.SecretName}, Data: data}
-	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("create the CA's Secret: %w", err)
+	secrets := s.client.CoreV1().Secrets(s.options.Namespace)
+	if found == nil {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.options.SecretName}, Data: data}
+		_, err = secrets.Create(ctx, secret, metav1.CreateOptions{})
+	} else {
+		secret := found.DeepCopy() // with its resource version, so only the first of several replicas writes
+		if secret.Data == nil {
+			secret.Data = map[string][]byte{}
+		}
+		maps.Copy(secret.Data, data)
+		_, err = secrets.Update(ctx, secret, metav1.UpdateOptions{})
 	}
-	s.options.Logger.Info("Created the Secret of the CA")
-	return nil
-}
-
-func (s *shared) update(ctx context.Context, found *corev1.Secret, reason error, now time.Time) error {
-	data, err := s.newAuthority(now)
 	if err != nil {
-		return err
-	}
-	secret := found.DeepCopy() // with its resource version, so only the first of several replicas writes
-	if secret.Data == nil {
-		secret.Data = map[string][]byte{}
-	}
-	maps.Copy(secret.Data, data)
-	if _, err := s.client.CoreV1().Secrets(s.options.Namespace).Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("write a new CA into the Secret (%w): %w", reason, err)
 	}
+	s.authorityLimit.AllowN(now, 1)
 	s.options.Logger.Info("Wrote a new CA into the Secret", "reason", reason.Error())
 	return nil
-}
-
-func (s *shared) newAuthority(now time.Time) (map[string][]byte, error) {
-	if !s.authorityLimit.AllowN(now, 1) {
-		return nil, errors.New("make a new CA: too many were made, something else writes the CA's Secret")
-	}
-	return newAuthority(s.options.CADuration, now)
 }
 
 // use makes ca the CA, and signs a leaf if necessary.

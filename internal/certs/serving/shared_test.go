@@ -3,27 +3,27 @@ package serving
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
+
+	"mtls.egress/webhook/test/pki"
 )
 
 const (
@@ -44,6 +44,8 @@ type replica struct {
 	// refusal points to the error of each write, or is nil.
 	refusal atomic.Pointer[error]
 	written atomic.Int64
+	// limited is whether the log says that too many CAs were made.
+	limited atomic.Bool
 }
 
 func (r *replica) refuse(err error) { r.refusal.Store(&err) }
@@ -53,7 +55,8 @@ func (r *replica) accept() { r.refusal.Store(nil) }
 // writes is the number of writes so far.
 func (r *replica) writes() int { return int(r.written.Load()) }
 
-// inBubble runs test with a replica. data is in the Secret before; nil means that there is none.
+// inBubble runs test with a replica. data is in the Secret before; without it, the Secret
+// doesn't exist.
 func inBubble(t *testing.T, data func(now time.Time) map[string][]byte, ahead time.Duration, test func(*replica)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -63,8 +66,13 @@ func inBubble(t *testing.T, data func(now time.Time) map[string][]byte, ahead ti
 			r.store(data(time.Now()))
 		}
 		signed, err := newShared(r.client, Options{
-			Namespace: "mtls-egress", SecretName: "ca", DNSNames: []string{servedName}, Logger: logr.Discard(),
+			Namespace: "mtls-egress", SecretName: "ca", DNSNames: []string{servedName},
 			CADuration: caLife, LeafDuration: leafLife,
+			Logger: funcr.New(func(_, line string) {
+				if strings.Contains(line, "too many were made") {
+					r.limited.Store(true)
+				}
+			}, funcr.Options{}),
 		}, func() {})
 		if err != nil {
 			t.Fatal(err)
@@ -93,6 +101,8 @@ func inBubble(t *testing.T, data func(now time.Time) map[string][]byte, ahead ti
 	})
 }
 
+func secrets() schema.GroupVersionResource { return corev1.SchemeGroupVersion.WithResource("secrets") }
+
 func (r *replica) pass(duration time.Duration) {
 	time.Sleep(duration)
 	synctest.Wait()
@@ -101,8 +111,7 @@ func (r *replica) pass(duration time.Duration) {
 func (r *replica) store(data map[string][]byte) {
 	r.t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "mtls-egress", Name: "ca"}, Data: data}
-	resource := corev1.SchemeGroupVersion.WithResource("secrets")
-	err := r.client.Tracker().Update(resource, secret, secret.Namespace)
+	err := r.client.Tracker().Update(secrets(), secret, secret.Namespace)
 	if apierrors.IsNotFound(err) {
 		err = r.client.Tracker().Add(secret)
 	}
@@ -113,8 +122,7 @@ func (r *replica) store(data map[string][]byte) {
 
 func (r *replica) remove() {
 	r.t.Helper()
-	resource := corev1.SchemeGroupVersion.WithResource("secrets")
-	if err := r.client.Tracker().Delete(resource, "mtls-egress", "ca"); err != nil {
+	if err := r.client.Tracker().Delete(secrets(), "mtls-egress", "ca"); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -213,6 +221,9 @@ func TestLeavesAreSignedWithTheLastCAWhileTheSecretHasNone(t *testing.T) {
 					r.pass(time.Hour)
 					r.serves(old)
 				}
+				if r.limited.Load() {
+					t.Error("the log says that too many CAs were made, and not that the Secret can't be written")
+				}
 				r.pass(caLife)
 				if pair, err := r.GetCertificate(nil); err != nil || validAt(pair.Leaf, time.Now()) == nil {
 					t.Errorf("a valid leaf of an expired CA, error %v", err)
@@ -259,10 +270,10 @@ func TestAClockIsSetBack(t *testing.T) {
 }
 
 func TestACAThatMayNotSignIsReplaced(t *testing.T) {
-	for name, change := range map[string]func(*x509.Certificate){
-		"for other names only": func(ca *x509.Certificate) { ca.PermittedDNSDomains = []string{"example.com"} },
-		"no certificates":      func(ca *x509.Certificate) { ca.KeyUsage = x509.KeyUsageDigitalSignature },
-		"clients only": func(ca *x509.Certificate) {
+	for name, change := range map[string]func(*pki.Template){
+		"for other names only": func(ca *pki.Template) { ca.PermittedDNSDomains = []string{"example.com"} },
+		"no certificates":      func(ca *pki.Template) { ca.KeyUsage = x509.KeyUsageDigitalSignature },
+		"clients only": func(ca *pki.Template) {
 			ca.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		},
 	} {
@@ -280,40 +291,25 @@ func TestACAThatMayNotSignIsReplaced(t *testing.T) {
 }
 
 // userCA returns the data of a Secret with a CA of a user's own.
-func userCA(t *testing.T, name string, change func(*x509.Certificate)) map[string][]byte {
+func userCA(t *testing.T, name string, change func(*pki.Template)) map[string][]byte {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	template := pki.Template{
+		Subject: pkix.Name{CommonName: name}, IsCA: true, NotBefore: time.Now(), NotAfter: time.Now().Add(caLife),
 	}
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now(), NotAfter: time.Now().Add(caLife),
-	}
-	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: der})
-	return map[string][]byte{
-		"ca.crt": ca, "tls.crt": ca, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}),
-	}
+	change(&template)
+	ca := pki.SelfSigned(t, template)
+	return secretData(ca.Pair, ca.CertPEM)
 }
 
 func TestTheCAOfAUserIsUsedWithItsChain(t *testing.T) {
 	inBubble(t, nil, 0, func(r *replica) {
-		data := userCA(t, "Corporate CA", func(*x509.Certificate) {})
+		data := userCA(t, "Corporate CA", func(*pki.Template) {})
 		r.store(data)
 		r.pass(soon)
 		r.serves(data)
 
 		chain := maps.Clone(data)
-		root := userCA(t, "Corporate Root", func(*x509.Certificate) {})["ca.crt"]
+		root := userCA(t, "Corporate Root", func(*pki.Template) {})["ca.crt"]
 		chain["ca.crt"] = slices.Concat(data["ca.crt"], root)
 		chain["tls.crt"] = chain["ca.crt"]
 		r.store(chain)
@@ -342,13 +338,15 @@ func TestNewCAsAreLimited(t *testing.T) {
 	inBubble(t, nil, 0, func(r *replica) {
 		const fight = 10 * time.Minute
 		for end := time.Now().Add(fight); time.Now().Before(end); r.pass(time.Second) {
-			if _, err := r.client.Tracker().Get(
-				corev1.SchemeGroupVersion.WithResource("secrets"), "mtls-egress", "ca"); err == nil {
+			if _, err := r.client.Tracker().Get(secrets(), "mtls-egress", "ca"); err == nil {
 				r.remove()
 			}
 		}
 		if most := authorityBurst + int(fight/authorityInterval) + 1; r.writes() < 3 || r.writes() > most {
 			t.Errorf("%d CAs in %s, want at most %d", r.writes(), fight, most)
+		}
+		if !r.limited.Load() {
+			t.Error("the log doesn't say that too many CAs were made")
 		}
 		r.pass(soon)
 		r.serves(r.stored())
