@@ -65,9 +65,10 @@ func BenchmarkPodCreate(b *testing.B) {
 
 // arena is where the contenders meet.
 type arena struct {
-	ours    *installation.Installation
-	stage   *stage
-	clients []corev1client.PodInterface
+	ours      *installation.Installation
+	apiServer procfs.Proc
+	stage     *stage
+	clients   []corev1client.PodInterface
 	// version of the API server.
 	version string
 }
@@ -90,6 +91,9 @@ func newArena(ctx context.Context) (_ *arena, err error) {
 			err = errors.Join(err, a.stop())
 		}
 	}()
+	if a.apiServer, err = ours.APIServerProcess(); err != nil {
+		return nil, err
+	}
 	if err := a.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -225,7 +229,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 		return turn{}, err
 	}
 	// The API server's own metrics take it processor time, so they are read outside of this.
-	cpuBefore, err := a.apiServerCPU()
+	cpuBefore, err := cpuTime(a.apiServer)
 	if err != nil {
 		return turn{}, err
 	}
@@ -233,7 +237,7 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 	if err != nil {
 		return turn{}, err
 	}
-	cpuAfter, err := a.apiServerCPU()
+	cpuAfter, err := cpuTime(a.apiServer)
 	if err != nil {
 		return turn{}, err
 	}
@@ -264,10 +268,24 @@ func (a *arena) measure(ctx context.Context, of contender, at level) (turn, erro
 }
 
 // settle waits until the controller has done what the Pods of before gave it to do and the API
-// server has nothing to do, and collects our own garbage. Deleted Pods and new policies keep the
-// API server busy for seconds, which doubled the figures of some turns.
+// server takes less than a tenth of a processor, and collects our own garbage. Deleted Pods and new
+// policies keep the API server busy for seconds, which doubled the figures of some turns.
 func (a *arena) settle(ctx context.Context) error {
+	const window = 200 * time.Millisecond // processor time is counted in hundredths of a second
 	for {
+		before, err := cpuTime(a.apiServer)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(window):
+		}
+		after, err := cpuTime(a.apiServer)
+		if err != nil {
+			return err
+		}
 		waiting, err := a.ours.Metric(ctx, "workqueue_depth", nil)
 		if err != nil {
 			return err
@@ -276,40 +294,15 @@ func (a *arena) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		idle, err := a.apiServerIdles()
-		if err != nil {
-			return err
-		}
-		if waiting+working == 0 && idle {
+		if waiting+working == 0 && after-before < window/10 {
 			runtime.GC()
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
 	}
 }
 
-// apiServerIdles reports whether the API server takes less than a tenth of a processor.
-func (a *arena) apiServerIdles() (bool, error) {
-	const window = 200 * time.Millisecond // processor time is counted in hundredths of a second
-	before, err := a.apiServerCPU()
-	if err != nil {
-		return false, err
-	}
-	time.Sleep(window)
-	after, err := a.apiServerCPU()
-	return after-before < window/10, err
-}
-
-// apiServerCPU is the processor time of the API server since its start.
-func (a *arena) apiServerCPU() (time.Duration, error) {
-	process, err := a.ours.APIServerProcess()
-	if err != nil {
-		return 0, err
-	}
+// cpuTime is the processor time of a process since its start.
+func cpuTime(process procfs.Proc) (time.Duration, error) {
 	stat, err := process.Stat()
 	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
@@ -330,9 +323,9 @@ func (a *arena) counts(ctx context.Context, of contender) (counts, error) {
 	}
 	cpuSeconds, err := a.ours.Replicas[0].Metric(ctx, "process_cpu_seconds_total", nil)
 	if process, ok := a.stage.processes[of.name]; ok {
-		var stat procfs.ProcStat
-		stat, err = process.Stat()
-		cpuSeconds = stat.CPUTime()
+		var taken time.Duration
+		taken, err = cpuTime(process)
+		cpuSeconds = taken.Seconds()
 	}
 	if err != nil {
 		return counts{}, err
