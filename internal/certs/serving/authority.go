@@ -56,7 +56,7 @@ func newAuthority(lifetime time.Duration, now time.Time) (map[string][]byte, err
 	}, nil
 }
 
-// authorityOf returns the CA in the data of a Secret, or an error if it has no CA that can sign now.
+// authorityOf returns the CA in the data of a Secret, or an error if it has none that can sign.
 // The error contains no part of a key.
 func authorityOf(data map[string][]byte, now time.Time) (*authority, error) {
 	for _, key := range []string{caKey, corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
